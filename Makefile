@@ -1,0 +1,46 @@
+# `make` lists the targets. Everything runs in .venv, which is made from the locked requirements when they change.
+
+PORT ?= 8000
+SANDBOX_PORT ?= 8001
+export PORT SANDBOX_PORT
+
+PYTHON ?= $(shell for candidate in python3.13 python3.12 python3.11 python3 python; do \
+	if $$candidate -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' >/dev/null 2>&1; \
+	then command -v $$candidate; break; fi; done)
+RUN = .venv/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench lint lock
+
+help: ## list the targets
+	@echo "make demo     the whole site on http://127.0.0.1:$(PORT), sandbox on :$(SANDBOX_PORT); change with PORT= SANDBOX_PORT="
+	@echo "make test     every test that needs no extra system package"
+	@echo "make bench    holds and searches per second, beside their limits"
+	@echo "make lint     style, types, floors"
+	@echo "make lock     pin the requirements anew, with hashes"
+
+demo:
+	@$(if $(PYTHON),,$(error No Python 3.11, 3.12 or 3.13 found. Install one, or name it: make demo PYTHON=/path/to/python3))"$(PYTHON)" parking_site/install.py requirements-demo.txt
+	@exec $(RUN) manage.py quickstart --first-step 3
+
+test: .venv/ready-dev
+	@$(RUN) -m pytest -n 2 -m "not browser"
+
+bench: .venv/ready-dev
+	@$(RUN) -m bench
+
+lint: .venv/ready-dev
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy .
+	@.venv/bin/lint-imports
+	@.venv/bin/djlint --lint --quiet templates
+	@.venv/bin/shellcheck .ci/run
+
+.venv/ready-dev: requirements-dev.txt requirements.txt
+	@$(if $(PYTHON),,$(error No Python 3.11, 3.12 or 3.13 found. Install one, or name it: make test PYTHON=/path/to/python3))"$(PYTHON)" parking_site/install.py requirements-dev.txt
+
+lock: .venv/ready-dev
+	@.venv/bin/uv pip compile pyproject.toml --universal --generate-hashes --no-header -q -o requirements.txt
+	@.venv/bin/uv pip compile pyproject.toml --extra demo -c requirements.txt --universal --generate-hashes --no-header -q -o requirements-demo.txt
+	@.venv/bin/uv pip compile pyproject.toml --extra demo --extra dev -c requirements.txt --universal --generate-hashes --no-header -q -o requirements-dev.txt

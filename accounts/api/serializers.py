@@ -1,0 +1,59 @@
+"""What the account doors take and give."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.utils.translation import gettext_lazy as _
+from phonenumber_field.serializerfields import PhoneNumberField
+from rest_framework import serializers
+
+from accounts.models import User
+from foundation.api import StrictSerializer
+
+
+class RegisterInput(StrictSerializer):
+    email = serializers.EmailField(max_length=254)
+    password = serializers.CharField(max_length=128, trim_whitespace=False, write_only=True)
+    name = serializers.CharField(max_length=120)
+    phone = PhoneNumberField(required=False, allow_blank=True, default="")
+
+
+class RegisterAnswer(serializers.Serializer):
+    email = serializers.EmailField()
+    status = serializers.CharField(
+        help_text=_("Always “verification_sent”, whether the address was known or not.")
+    )
+
+
+class TokenInput(StrictSerializer):
+    email = serializers.CharField(max_length=254)
+    password = serializers.CharField(max_length=128, trim_whitespace=False, write_only=True)
+
+
+class RefreshInput(StrictSerializer):
+    refresh = serializers.CharField(max_length=2000)
+
+
+class TokenAnswer(serializers.Serializer):
+    access = serializers.CharField()
+    refresh = serializers.CharField()
+
+
+class ProfileInput(StrictSerializer):
+    """Every field is optional; what is not named stays."""
+
+    name = serializers.CharField(max_length=120, required=False)
+    phone = PhoneNumberField(required=False, allow_blank=True)
+    language = serializers.ChoiceField(choices=[code for code, _name in settings.LANGUAGES], required=False)
+    marketingConsent = serializers.BooleanField(source="marketing_consent", required=False)
+
+
+class ProfileAnswer(serializers.Serializer):
+    email = serializers.EmailField()
+    name = serializers.CharField()
+    phone = serializers.SerializerMethodField()
+    language = serializers.CharField()
+    marketingConsent = serializers.BooleanField(source="marketing_consent")
+
+    def get_phone(self, user: User) -> str:
+        return user.phone.as_e164 if user.phone and user.phone.is_valid() else str(user.phone or "")

@@ -1,0 +1,56 @@
+"""Forms of the account pages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+from phonenumber_field.formfields import PhoneNumberField
+
+from accounts.models import User
+
+
+class SignupForm(forms.Form):
+    """What we ask beside e-mail and password."""
+
+    name = forms.CharField(
+        label=_("Your name"), max_length=120, widget=forms.TextInput(attrs={"autocomplete": "name"}),
+        error_messages={"required": _("Enter your name.")},
+    )  # fmt: skip
+
+    def signup(self, request: HttpRequest, user: User) -> None:
+        user.name = self.cleaned_data["name"]
+        user.save(update_fields=["name"])
+
+
+class ProfileForm(forms.ModelForm):
+    """What a customer may change about themselves; the e-mail address has its own, confirmed way."""
+
+    phone = PhoneNumberField(
+        label=_("Mobile phone"), required=False,
+        help_text=_("With the country code from abroad, such as +44 7400 123456."),
+        widget=forms.TextInput(attrs={"autocomplete": "tel", "type": "tel"}),
+        error_messages={"invalid": _("Enter a full phone number, with + and the country code from abroad.")},
+    )  # fmt: skip
+
+    class Meta:
+        model = User
+        fields = ["name", "phone", "marketing_consent"]
+        labels = {
+            "name": _("Your name"),
+            "marketing_consent": _("Send me offers by e-mail. I can stop them at any time."),
+        }
+        widgets = {"name": forms.TextInput(attrs={"autocomplete": "name"})}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["name"].required = True
+        self.fields["name"].error_messages["required"] = _("Enter your name.")
+        for name in self.fields:
+            if self.is_bound and self.errors.get(name):
+                self.fields[name].widget.attrs |= {
+                    "aria-invalid": "true",
+                    "aria-describedby": f"{self[name].id_for_label}-error",
+                }

@@ -1,0 +1,27 @@
+"""What a booking is made of. Each module says which rows are legal; PostgreSQL says it too."""
+
+from bookings.models.airport import Airport
+from bookings.models.booking import TRANSITIONS, Booking, BookingEvent, Quote
+from bookings.models.cancellation import Cancellation, CancellationPolicy, PolicyTier
+from bookings.models.capacity import CapacityGate, Occupancy
+from bookings.models.car_park import CarPark, Operator, Pool, Product
+from bookings.models.tariff import Tariff, TariffRule
+
+__all__ = [
+    "TRANSITIONS",
+    "Airport",
+    "Booking",
+    "BookingEvent",
+    "Cancellation",
+    "CancellationPolicy",
+    "CapacityGate",
+    "CarPark",
+    "Occupancy",
+    "Operator",
+    "PolicyTier",
+    "Pool",
+    "Product",
+    "Quote",
+    "Tariff",
+    "TariffRule",
+]

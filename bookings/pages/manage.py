@@ -1,0 +1,202 @@
+"""A booking after it was made: list, find, show, cancel, calendar entry and QR code."""
+
+from __future__ import annotations
+
+import io
+from datetime import timedelta
+from typing import Any
+
+import segno
+from django.conf import settings
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_safe
+from icalendar import Alarm, Calendar, Event
+
+from bookings import queries
+from bookings.models import Booking
+from bookings.pages.access import booking_from, guest_references, remember_guest_booking
+from bookings.pages.forms import FindForm
+from bookings.pages.limits import limit_posts
+from bookings.services import access, cancel
+from foundation.errors import DomainError, NotFound
+
+LIST_LENGTH = 100
+MAP = "https://www.openstreetmap.org/?mlat={latitude}&mlon={longitude}#map=16/{latitude}/{longitude}"
+Status = Booking.Status
+LIVE = (Status.HELD, Status.CONFIRMED, Status.ARRIVED)
+ENTERABLE = (Status.CONFIRMED, Status.ARRIVED)
+
+
+@never_cache
+@require_safe
+def booking_list(request: HttpRequest) -> HttpResponse:
+    """List the account's bookings and those this session has opened; strangers are asked for a reference."""
+    rows = Booking.objects.select_related("product__car_park__airport")
+    if request.user.is_authenticated:
+        mine = rows.filter(user=request.user) | rows.filter(reference__in=guest_references(request))
+    else:
+        mine = rows.filter(reference__in=guest_references(request))
+        if not guest_references(request):
+            return redirect("bookings:find")
+    found = list(mine.order_by("-start_at")[:LIST_LENGTH])
+    now = timezone.now()
+    upcoming = [row for row in found if row.status in LIVE and row.end_at > now - timedelta(days=1)]
+    upcoming.sort(key=lambda row: row.start_at)
+    past = [row for row in found if row not in upcoming and row.status != Status.EXPIRED]
+    return render(request, "bookings/list.html", {"upcoming": upcoming, "past": past})
+
+
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
+@limit_posts(group="find", rate="10/m")
+def find(request: HttpRequest) -> HttpResponse:
+    """Let a guest open a booking by reference and e-mail; every wrong pair gets the same answer."""
+    form = FindForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        try:
+            booking = access.guest_booking(form.cleaned_data["reference"], email=form.cleaned_data["email"])
+        except NotFound as error:
+            form.add_error(None, str(error.message))
+        else:
+            remember_guest_booking(request, booking.reference)
+            return redirect("bookings:detail", reference=booking.reference)
+    return render(request, "bookings/find.html", {"form": form}, status=422 if form.errors else 200)
+
+
+@never_cache
+@require_safe
+def guest_link(request: HttpRequest, reference: str, token: str) -> HttpResponse:
+    """Exchange the link of a message for this session's access; the token leaves the address bar."""
+    try:
+        booking = access.booking_for(reference.upper(), user=request.user, guest_token=token)
+    except NotFound:
+        raise Http404(
+            _("This link does not open a booking. Find it with its reference and your e-mail address.")
+        ) from None
+    remember_guest_booking(request, booking.reference)
+    return redirect("bookings:detail", reference=booking.reference)
+
+
+@never_cache
+@require_safe
+def detail(request: HttpRequest, reference: str) -> HttpResponse:
+    """Show one booking: the pass, what happens on the day, the money and what can still be done."""
+    booking = booking_from(request, reference)
+    if booking.reference != reference:
+        return redirect("bookings:detail", reference=booking.reference)
+    return render(
+        request, "bookings/detail.html", pass_context(booking) | {"timeline": queries.timeline(booking)}
+    )
+
+
+def pass_context(booking: Booking) -> dict[str, Any]:
+    """Return what the boarding pass and the instructions for the day need."""
+    car_park = booking.product.car_park
+    now = timezone.now()
+    return {
+        "booking": booking,
+        "car_park": car_park,
+        "airport": car_park.airport,
+        "zone": booking.zone,
+        "map_url": MAP.format(latitude=car_park.latitude, longitude=car_park.longitude),
+        "can_enter": booking.status in ENTERABLE,
+        "can_pay": booking.status == Status.HELD
+        and booking.hold_expires_at is not None
+        and booking.hold_expires_at > now,
+        "can_cancel": booking.status in (Status.HELD, Status.CONFIRMED) and booking.start_at > now,
+    }
+
+
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
+def cancel_booking(request: HttpRequest, reference: str) -> HttpResponse:
+    """Show what would be refunded, line by line; a post carries out exactly what was shown."""
+    booking = booking_from(request, reference, to_change=True)
+    now = timezone.now()
+    context = pass_context(booking)
+    if not context["can_cancel"]:
+        messages.info(request, _("This booking can no longer be cancelled."))
+        return redirect("bookings:detail", reference=booking.reference)
+    if request.method == "POST":
+        try:
+            cancel.cancel(
+                booking,
+                preview_token=request.POST.get("preview_token", "")[:2000],
+                now=now,
+                requested_by=request.user if request.user.is_authenticated else None,
+                reason=request.POST.get("reason", "").replace("\x00", "").strip()[:200],
+            )
+        except DomainError as error:
+            context["problem"] = error.message
+        else:
+            messages.success(request, _("Your booking is cancelled."))
+            return redirect("bookings:detail", reference=booking.reference)
+    try:
+        context["preview"] = cancel.preview_cancellation(booking, now=now)
+    except DomainError as error:
+        messages.error(request, str(error.message))
+        return redirect("bookings:detail", reference=booking.reference)
+    return render(request, "bookings/cancel.html", context, status=409 if "problem" in context else 200)
+
+
+@never_cache
+@require_safe
+def calendar(request: HttpRequest, reference: str) -> HttpResponse:
+    """Return the stay as two calendar entries on the airport's clock, with an alarm before the drop-off."""
+    booking = booking_from(request, reference)
+    if booking.status not in ENTERABLE:
+        raise Http404(_("Only a confirmed booking goes into a calendar."))
+    car_park = booking.product.car_park
+    entries = Calendar()
+    entries.add("prodid", f"-//{settings.SITE_NAME}//EN")
+    entries.add("version", "2.0")
+    entries.add("method", "PUBLISH")
+    link = settings.SITE_URL + reverse("bookings:detail", args=[booking.reference])
+    moments = [
+        ("drop-off", _("Drop off the car: %(place)s"), booking.start_at, 30),
+        ("return", _("Collect the car: %(place)s"), booking.end_at, 15),
+    ]
+    for part, title, at, minutes in moments:
+        event = Event()
+        event.add(
+            "uid", f"{booking.reference.lower()}-{part}@{settings.SITE_URL.split('://')[-1].split(':')[0]}"
+        )
+        event.add("dtstamp", timezone.now())
+        event.add("dtstart", at.astimezone(booking.zone))
+        event.add("dtend", at.astimezone(booking.zone) + timedelta(minutes=minutes))
+        event.add("summary", title % {"place": car_park.name})
+        event.add("location", car_park.address)
+        event.add("geo", (float(car_park.latitude), float(car_park.longitude)))
+        event.add("description", f"{booking.reference} · {booking.plate}\n{car_park.directions}\n{link}")
+        event.add("url", link)
+        if part == "drop-off":
+            alarm = Alarm()
+            alarm.add("action", "DISPLAY")
+            alarm.add("description", title % {"place": car_park.name})
+            alarm.add("trigger", timedelta(hours=-3))
+            event.add_component(alarm)
+        entries.add_component(event)
+    entries.add_missing_timezones()
+    response = HttpResponse(entries.to_ical(), content_type="text/calendar; charset=utf-8")
+    response["Content-Disposition"] = f'attachment; filename="{booking.reference}.ics"'
+    return response
+
+
+@never_cache
+@require_safe
+def qr(request: HttpRequest, reference: str) -> HttpResponse:
+    """Return the reference as a QR code, which staff at the barrier scan when the cameras miss the plate."""
+    booking = booking_from(request, reference)
+    if booking.status not in ENTERABLE:
+        raise Http404(_("Only a confirmed booking has a pass."))
+    out = io.BytesIO()
+    segno.make(booking.reference, error="m", micro=False).save(
+        out, kind="svg", scale=8, border=2, dark="#1c1c1e", light="#ffffff"
+    )
+    return HttpResponse(out.getvalue(), content_type="image/svg+xml")

@@ -1,0 +1,61 @@
+"""Confirming: the customer has paid, so the hold becomes a booking."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.db import IntegrityError, connection, transaction
+
+from bookings.models import TRANSITIONS, Booking, BookingEvent, Occupancy
+from bookings.services.access import with_places
+from bookings.services.errors import CarParkFull, StayIsOver, capacity_error
+from bookings.services.messages import queue_booking_confirmation
+from foundation.transitions import change_status
+
+Status = Booking.Status
+
+__all__ = ["CarParkFull", "confirm", "lock_booking"]
+
+
+def lock_booking(booking_id: int) -> Booking:
+    """Return the booking with its row locked (SELECT FOR UPDATE) and its places joined.
+
+    Call inside a transaction. Raises Booking.DoesNotExist.
+    """
+    return with_places().select_for_update(of=("self",)).get(pk=booking_id)
+
+
+def confirm(booking: Booking, *, now: datetime) -> None:
+    """Make a locked booking confirmed and queue its confirmation, in the caller's transaction.
+
+    A confirmed booking is left as it is. An expired one must get its space again: raises CarParkFull when
+    there is none or the stay is over, and the caller's transaction stays usable. Raises IllegalTransition from any
+    other state.
+    """
+    if not connection.in_atomic_block:
+        raise RuntimeError("confirm() belongs into the transaction that locked the booking")
+    if booking.status == Status.CONFIRMED:
+        return
+    was_expired = booking.status == Status.EXPIRED
+    if was_expired and booking.end_at <= now:
+        raise StayIsOver
+    change_status(booking, Status.CONFIRMED, TRANSITIONS)
+    booking.confirmed_at = now
+    try:
+        with transaction.atomic():
+            booking.save(update_fields=["status", "confirmed_at"])
+            if was_expired:
+                Occupancy.objects.filter(booking=booking).update(released_at=None)
+    except IntegrityError as error:
+        refusal = capacity_error(error)
+        if refusal is None:
+            raise
+        booking.status, booking.confirmed_at = Status.EXPIRED, None
+        raise refusal from None
+    BookingEvent.objects.create(
+        booking=booking,
+        kind=BookingEvent.Kind.CONFIRMED,
+        at=now,
+        data={"after_expiry": True} if was_expired else {},
+    )
+    queue_booking_confirmation(booking)

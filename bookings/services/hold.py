@@ -1,0 +1,190 @@
+"""Holds: a space kept for a customer until `hold_expires_at`, and given back after it."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import IntegrityError, connection, transaction
+from django.utils.translation import gettext as _
+from psycopg.types.range import TimestamptzRange
+
+from bookings.models import TRANSITIONS, Booking, BookingEvent, Occupancy, Quote
+from bookings.services.access import guest_token_for, hashed
+from bookings.services.errors import (
+    CarParkFull,
+    NotOnSale,
+    QuoteExpired,
+    TooManyHolds,
+    capacity_error,
+    constraint_of,
+)
+from bookings.services.stay import Driver, Flights, check_stay, clean_driver, clean_flight, clean_plate
+from foundation.errors import InvalidInput
+from foundation.transitions import change_status
+
+logger = logging.getLogger(__name__)
+
+REFERENCE_ALPHABET = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"  # nothing that is misread: no 0 O 1 I L
+Status = Booking.Status
+
+__all__ = ["Driver", "Flights", "PlacedHold", "expire", "expire_overdue_holds", "place_hold"]
+
+
+@dataclass(frozen=True)
+class PlacedHold:
+    """The new booking, and the secret of its guest link, which is shown once and stored only as a hash."""
+
+    booking: Booking
+    guest_token: str
+
+
+def place_hold(
+    quote: Quote,
+    *,
+    driver: Driver,
+    plate: str,
+    flights: Flights = Flights(),  # noqa: B008 - frozen
+    user: Any = None,
+    language: str = "en",
+    now: datetime,
+) -> PlacedHold:
+    """Keep one space of the quote's product at the quoted price until HOLD_LIFETIME_MINUTES from `now`.
+
+    Locks the day gates of the stay, for the length of one insert and the commit. When the car park is full,
+    overdue holds in the way are expired first and it tries once more. Raises QuoteExpired, NotOnSale, CarParkFull,
+    TooManyHolds, InvalidInput.
+    """
+    product = quote.product
+    if quote.expires_at <= now:
+        raise QuoteExpired
+    if not product.is_active:
+        raise NotOnSale
+    check_stay(start_at=quote.start_at, end_at=quote.end_at, now=now)
+    driver = clean_driver(driver)
+    flights = Flights(
+        outbound=clean_flight(flights.outbound, field="flights.outbound"),
+        return_=clean_flight(flights.return_, field="flights.return"),
+    )
+    if product.needs_flight_number and not (flights.outbound or flights.return_):
+        raise InvalidInput(
+            _("Enter your flight number: the driver meets you by it."), field="flights.outbound"
+        )
+    booking = Booking(
+        status=Status.HELD,
+        product=product,
+        pool_id=product.pool_id,
+        quote=quote,
+        user=user if getattr(user, "pk", None) else None,
+        start_at=quote.start_at,
+        end_at=quote.end_at,
+        driver_name=driver.name,
+        driver_email=driver.email,
+        driver_phone=driver.phone,
+        plate=clean_plate(plate),
+        outbound_flight=flights.outbound,
+        return_flight=flights.return_,
+        language=language if language in dict(settings.LANGUAGES) else settings.LANGUAGE_CODE,
+        total_minor=quote.total_minor,
+        currency=quote.currency,
+        lines=quote.lines,
+        policy=quote.policy,
+        hold_expires_at=now + timedelta(minutes=settings.HOLD_LIFETIME_MINUTES),
+        created_at=now,
+    )
+    try:
+        return _insert(booking, now=now)
+    except CarParkFull:
+        overdue = Booking.objects.filter(
+            pool_id=booking.pool_id, start_at__lt=booking.end_at, end_at__gt=booking.start_at
+        )
+        if not _expire_overdue(overdue, now=now, limit=50):
+            raise
+        return _insert(booking, now=now)
+
+
+def earlier_attempt(attempt: uuid.UUID) -> tuple[Booking | None, bool]:
+    """Wait for a running submission of the same form; return what it holds, and whether the attempt is unused.
+
+    The attempt's id becomes the quote's. Call inside a transaction, which keeps the next submission waiting.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"hold:{attempt}"])
+    held = Booking.objects.filter(quote_id=attempt, status=Status.HELD).first()
+    return held, not Quote.objects.filter(pk=attempt).exists()
+
+
+def _insert(booking: Booking, *, now: datetime) -> PlacedHold:
+    for attempt in range(5):
+        booking.pk = None
+        booking._state.adding = True
+        booking.reference = "AP-" + "".join(secrets.choice(REFERENCE_ALPHABET) for _position in range(6))
+        token = guest_token_for(booking.reference, booking.quote_id)
+        booking.guest_token_hash = hashed(token)
+        try:
+            with transaction.atomic():
+                _refuse_too_many_holds(booking, now=now)
+                booking.save(force_insert=True)
+                BookingEvent.objects.create(
+                    booking=booking, kind=BookingEvent.Kind.HELD, at=now, actor=booking.user
+                )
+                # Last, because it takes the gates: whoever waits for this stay waits for the commit alone.
+                Occupancy.objects.create(
+                    booking=booking,
+                    pool_id=booking.pool_id,
+                    period=TimestamptzRange(booking.start_at, booking.end_at),
+                )
+        except IntegrityError as error:
+            if refusal := capacity_error(error):
+                raise refusal from None
+            if "reference" not in constraint_of(error) or attempt == 4:
+                raise
+            continue
+        return PlacedHold(booking=booking, guest_token=token)
+    raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _refuse_too_many_holds(booking: Booking, *, now: datetime) -> None:
+    cap = settings.OPEN_HOLDS_PER_CUSTOMER
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT bookings_open_holds(%s, %s, %s, %s)", [booking.user_id, booking.driver_email, now, cap]
+        )
+        if cursor.fetchone()[0] >= cap:
+            raise TooManyHolds
+
+
+def expire(booking_id: int, *, now: datetime) -> bool:
+    """Give the space of an overdue hold back. Say whether it did.
+
+    One booking per transaction, and a booking that somebody else has locked is left to them.
+    """
+    with transaction.atomic():
+        booking = (
+            Booking.objects.select_for_update(of=("self",), skip_locked=True)
+            .filter(pk=booking_id, status=Status.HELD, hold_expires_at__lte=now)
+            .first()
+        )
+        if booking is None:
+            return False
+        change_status(booking, Status.EXPIRED, TRANSITIONS)
+        booking.expired_at = now
+        booking.save(update_fields=["status", "expired_at"])
+        BookingEvent.objects.create(booking=booking, kind=BookingEvent.Kind.EXPIRED, at=now)
+        Occupancy.objects.filter(booking=booking).update(released_at=now)
+    return True
+
+
+def expire_overdue_holds(*, now: datetime, limit: int = 500) -> int:
+    """Expire up to `limit` overdue holds, the longest overdue first; return how many."""
+    return _expire_overdue(Booking.objects.all(), now=now, limit=limit)
+
+
+def _expire_overdue(among: Any, *, now: datetime, limit: int) -> int:
+    overdue = among.filter(status=Status.HELD, hold_expires_at__lte=now).order_by("hold_expires_at")
+    return sum(expire(pk, now=now) for pk in list(overdue.values_list("pk", flat=True)[:limit]))

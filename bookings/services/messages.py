@@ -1,0 +1,125 @@
+"""What bookings asks the post office to send. Times are the airport's, in the customer's language."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from babel.dates import format_date, format_time, get_timezone_name
+from django.conf import settings
+from django.utils.translation import gettext as _
+from django.utils.translation import override
+
+from bookings.models import Booking
+from bookings.services.access import manage_url
+from communications.services import CalendarEntry, queue_message
+
+Variables = dict[str, str | list]
+
+
+def local_date(at: datetime, language: str) -> str:
+    """Write a local date in words, such as "Fri, 4 Sep 2026"."""
+    return format_date(at.date(), "EEE, d MMM y", locale=_locale(language))
+
+
+def local_time(at: datetime, language: str) -> str:
+    """Write a local time as the language does, such as "10:30"."""
+    return format_time(at.time(), "HH:mm", locale=_locale(language))
+
+
+def place_and_times(booking: Booking) -> Variables:
+    """Return the variables that every message about a booking shares."""
+    language = booking.contact_language
+    car_park, airport = booking.product.car_park, booking.airport
+    start, end = booking.local_start, booking.local_end
+    return {
+        "customer_name": booking.driver_name,
+        "reference": booking.reference,
+        "airport_name": airport.name,
+        "airport_iata": airport.iata,
+        "car_park_name": car_park.name,
+        "drop_off_local": f"{local_date(start, language)} {local_time(start, language)}",
+        "return_local": f"{local_date(end, language)} {local_time(end, language)}",
+        "manage_url": manage_url(booking),
+    }
+
+
+def queue_booking_confirmation(booking: Booking) -> None:
+    """Queue the confirmation by e-mail and SMS, in the caller's transaction. A repeat sends nothing."""
+    language = booking.contact_language
+    car_park, airport = booking.product.car_park, booking.airport
+    start, end = booking.local_start, booking.local_end
+    variables = place_and_times(booking) | {
+        "address": car_park.address,
+        "directions": car_park.directions,
+        "drop_off_time": local_time(start, language),
+        "drop_off_date": local_date(start, language),
+        "return_time": local_time(end, language),
+        "return_date": local_date(end, language),
+        "timezone_name": str(get_timezone_name(start, locale=_locale(language))),
+        "plate": booking.plate,
+        "product_name": booking.product.name,
+        "total": booking.total.format(language),
+    }
+    with override(language):
+        summary = _("Parking at %(airport)s: %(car_park)s") % {
+            "airport": airport.name,
+            "car_park": car_park.name,
+        }
+        description = _("Booking %(reference)s, car %(plate)s.") % {
+            "reference": booking.reference,
+            "plate": booking.plate,
+        }
+    calendar = CalendarEntry(
+        uid=f"{booking.reference}@{settings.SITE_URL.split('//')[-1].split(':')[0]}",
+        starts_at=booking.start_at,
+        ends_at=booking.end_at,
+        timezone=airport.timezone,
+        summary=summary,
+        location=car_park.address,
+        description=description,
+    )
+    for channel, to in _addresses(booking):
+        queue_message(
+            kind="booking_confirmation",
+            channel=channel,
+            to=to,
+            to_name=booking.driver_name,
+            language=language,
+            variables=variables,
+            dedupe_key=f"{booking.reference}:booking_confirmation:{channel}",
+            reference=booking.reference,
+            calendar=calendar,
+            qr_text=booking.reference,
+            user=booking.user,
+        )
+
+
+def queue_cancellation_without_refund(booking: Booking) -> None:
+    """Queue the word that the booking is cancelled and nothing goes back. With a refund, payments says it."""
+    language = booking.contact_language
+    with override(language):
+        status_text = _("No refund is due.")
+    variables = place_and_times(booking) | {
+        "refund_amount": type(booking.total)(0, booking.currency).format(language),
+        "refund_status_text": status_text,
+    }
+    for channel, to in _addresses(booking):
+        queue_message(
+            kind="cancellation",
+            channel=channel,
+            to=to,
+            to_name=booking.driver_name,
+            language=language,
+            variables=variables,
+            dedupe_key=f"{booking.reference}:cancellation:{channel}",
+            reference=booking.reference,
+            user=booking.user,
+        )
+
+
+def _addresses(booking: Booking) -> list[tuple[str, str]]:
+    return [("email", booking.driver_email), ("sms", str(booking.driver_phone))]
+
+
+def _locale(language: str) -> str:
+    return language.replace("-", "_")

@@ -1,0 +1,175 @@
+"""Prices. Whole days on the airport's calendar, percent rules on their sum, a fee per stay: each a line."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from django.conf import settings
+from django.db import connection
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from bookings.models import Product, Quote, TariffRule
+from bookings.services.errors import NotOnSale
+from bookings.services.stay import check_stay
+from foundation.errors import InvalidInput
+from foundation.money import LARGEST_MINOR, Money, percent_of
+
+Kind = TariffRule.Kind
+
+
+@dataclass(frozen=True)
+class PricedStay:
+    """A price with its reasons: the amounts of `lines` add up to `total`. `days` are local calendar days."""
+
+    total: Money
+    lines: list[dict[str, Any]]
+    per_day: Money
+    days: int
+
+
+def local_days(*, start_at: datetime, end_at: datetime, zone: ZoneInfo) -> int:
+    """Return how many local calendar days the stay touches; a return at midnight does not begin a day.
+
+    Calendar days, so that a night of 23 or 25 hours (a change of the clocks) costs what any night costs.
+    """
+    first = start_at.astimezone(zone).date()
+    last = (end_at - timedelta(microseconds=1)).astimezone(zone).date()
+    return (last - first).days + 1
+
+
+def spaces_for_price(product: Product, *, start_at: datetime, end_at: datetime) -> int:
+    """Return the spaces left, or a lower bound that is high enough to rule out every occupancy rule."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT spaces_left(%s, %s, %s, %s)",
+            [product.pool_id, start_at, end_at, enough_spaces(product.pool.capacity)],
+        )
+        return int(cursor.fetchone()[0])
+
+
+def enough_spaces(capacity: int) -> int:
+    """From so many free spaces on, no occupancy rule applies (they start at 50 %) and search shows 10."""
+    return max(10, capacity // 2 + 1)
+
+
+def price_stay(
+    product: Product, *, start_at: datetime, end_at: datetime, now: datetime, spaces: int | None = None
+) -> PricedStay:
+    """Price a stay without storing anything.
+
+    spaces: free spaces, looked up when not given. Each rule takes its percentage of the days and rounds
+    half up to the minor unit; of one kind only the first rule that matches applies. Raises InvalidInput for a stay
+    that cannot be sold, NotOnSale.
+    """
+    check_stay(start_at=start_at, end_at=end_at, now=now)
+    if not (product.is_active and product.tariff.is_active and product.car_park.airport.is_active):
+        raise NotOnSale
+    tariff = product.tariff
+    zone = product.car_park.airport.zone
+    days = local_days(start_at=start_at, end_at=end_at, zone=zone)
+    base = tariff.daily_minor * days
+    lines: list[dict[str, Any]] = [
+        {
+            "label": ngettext("%(days)d day at %(price)s", "%(days)d days at %(price)s", days)
+            % {"days": days, "price": tariff.daily.format()},
+            "rule": "days",
+            "amount_minor": base,
+        }
+    ]
+    rules = list(tariff.rules.all())
+    if spaces is None and any(rule.kind == Kind.OCCUPANCY for rule in rules):
+        spaces = spaces_for_price(product, start_at=start_at, end_at=end_at)
+    applied: set[str] = set()
+    for rule in sorted(rules, key=lambda rule: (rule.position, rule.pk)):
+        if rule.kind in applied or not _applies(
+            rule,
+            days=days,
+            local_start=start_at.astimezone(zone),
+            notice=start_at - now,
+            product=product,
+            spaces=spaces,
+        ):
+            continue
+        applied.add(rule.kind)
+        amount = percent_of(base, rule.percent)
+        if amount:
+            lines.append({"label": rule.label, "rule": rule.kind, "amount_minor": amount})
+    if tariff.stay_fee_minor:
+        lines.append({"label": _("Fee per stay"), "rule": "stay_fee", "amount_minor": tariff.stay_fee_minor})
+    total = sum(line["amount_minor"] for line in lines)
+    if total < 0:
+        lines.append({"label": _("Discounts end at nothing to pay"), "rule": "floor", "amount_minor": -total})
+        total = 0
+    if total > LARGEST_MINOR:
+        raise InvalidInput(
+            _("This stay costs more than can be paid in one go. Choose a shorter one."), field="return"
+        )
+    per_day = int((Decimal(total) / days).to_integral_value(rounding=ROUND_HALF_UP))
+    return PricedStay(
+        total=Money(total, tariff.currency), lines=lines, per_day=Money(per_day, tariff.currency), days=days
+    )
+
+
+def _applies(
+    rule: TariffRule,
+    *,
+    days: int,
+    local_start: datetime,
+    notice: timedelta,
+    product: Product,
+    spaces: int | None,
+) -> bool:
+    match rule.kind:
+        case Kind.LENGTH_OF_STAY:
+            return (rule.min_days or 1) <= days <= (rule.max_days or days)
+        case Kind.EARLY_BIRD:
+            return rule.hours_ahead is not None and notice >= timedelta(hours=rule.hours_ahead)
+        case Kind.LAST_MINUTE:
+            return rule.hours_ahead is not None and notice < timedelta(hours=rule.hours_ahead)
+        case Kind.ARRIVAL_WEEKDAY:
+            return local_start.weekday() in rule.weekdays
+        case Kind.SEASON:
+            return rule.in_season(local_start.date())
+        case Kind.OCCUPANCY:
+            capacity = product.pool.capacity
+            if rule.occupancy_percent is None or spaces is None or not capacity:
+                return False
+            return (capacity - spaces) * 100 > capacity * rule.occupancy_percent
+    return False
+
+
+def quote_stay(
+    product: Product,
+    *,
+    start_at: datetime,
+    end_at: datetime,
+    now: datetime,
+    user: Any = None,
+    quote_id: uuid.UUID | None = None,
+) -> Quote:
+    """Store a price and the cancellation policy, both kept for QUOTE_LIFETIME_MINUTES. Promises no space.
+
+    quote_id: a fresh id that the caller chose, so that it can find the quote again. Raises InvalidInput, NotOnSale.
+    """
+    if not product.car_park.is_open:
+        raise NotOnSale(_("This car park is closed for booking. Choose another one."))
+    priced = price_stay(product, start_at=start_at, end_at=end_at, now=now)
+    return Quote.objects.create(
+        id=quote_id or uuid.uuid4(),
+        product=product,
+        start_at=start_at,
+        end_at=end_at,
+        total_minor=priced.total.amount_minor,
+        currency=priced.total.currency,
+        lines=priced.lines,
+        policy=product.policy.frozen(),
+        user=user if getattr(user, "pk", None) else None,
+        created_at=now,
+        expires_at=now + timedelta(minutes=settings.QUOTE_LIFETIME_MINUTES),
+    )

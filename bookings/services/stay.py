@@ -1,0 +1,135 @@
+"""Which stays and which driver's details can be accepted; every refusal says what to do."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import phonenumbers
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from foundation.errors import InvalidInput
+
+LONGEST_NAME = 120
+LONGEST_EMAIL = 254
+
+
+@dataclass(frozen=True)
+class Driver:
+    """Who brings the car, and where to reach them."""
+
+    name: str
+    email: str
+    phone: str
+
+
+@dataclass(frozen=True)
+class Flights:
+    """Flight numbers, "" when unknown."""
+
+    outbound: str = ""
+    return_: str = ""
+
+
+def check_stay(*, start_at: datetime, end_at: datetime, now: datetime) -> None:
+    """Raise InvalidInput unless a stay from start_at to end_at (aware) can be sold at `now`."""
+    if end_at <= start_at:
+        raise InvalidInput(_("The return must be after the drop-off. Choose a later return."), field="return")
+    if start_at <= now:
+        raise InvalidInput(_("The drop-off is in the past. Choose a later time."), field="dropOff")
+    hours = settings.BOOKABLE_FROM_HOURS_AHEAD
+    if start_at < now + timedelta(hours=hours):
+        raise InvalidInput(
+            ngettext(
+                "Drop-off must be at least %(hours)d hour from now. Choose a later time.",
+                "Drop-off must be at least %(hours)d hours from now. Choose a later time.",
+                hours,
+            )
+            % {"hours": hours},
+            field="dropOff",
+        )
+    ahead = settings.BOOKABLE_UP_TO_DAYS_AHEAD
+    if start_at > now + timedelta(days=ahead):
+        raise InvalidInput(
+            _("Drop-off can be at most %(days)d days ahead. Choose an earlier day.") % {"days": ahead},
+            field="dropOff",
+        )
+    longest = settings.LONGEST_STAY_DAYS
+    if end_at - start_at > timedelta(days=longest):
+        raise InvalidInput(
+            _("The longest stay is %(days)d days. Choose an earlier return.") % {"days": longest},
+            field="return",
+        )
+
+
+def storable(text: str) -> bool:
+    """Say whether PostgreSQL and a mail header can hold the text: no controls, no lone surrogates."""
+    return not any(unicodedata.category(character) in {"Cc", "Cs"} for character in text)
+
+
+def clean_driver(driver: Driver) -> Driver:
+    """Return the driver with tidy fields and the phone in E.164. Raises InvalidInput naming the field."""
+    name = " ".join(driver.name.split(" ")).strip()
+    if not name:
+        raise InvalidInput(_("Enter the driver's name."), field="driver.name")
+    if len(name) > LONGEST_NAME or not storable(name):
+        raise InvalidInput(
+            _("Enter a name of at most %(length)d ordinary characters.") % {"length": LONGEST_NAME},
+            field="driver.name",
+        )
+    return Driver(name=name, email=_clean_email(driver.email), phone=_clean_phone(driver.phone))
+
+
+def _clean_email(text: str) -> str:
+    email = text.strip()
+    try:
+        if len(email) > LONGEST_EMAIL or not storable(email):
+            raise ValidationError("")
+        validate_email(email)
+    except ValidationError:
+        raise InvalidInput(
+            _("Enter an e-mail address such as name@example.com."), field="driver.email"
+        ) from None
+    return email
+
+
+def _clean_phone(text: str) -> str:
+    problem = InvalidInput(
+        _("Enter a phone number with its country code, such as +44 7700 900123."), field="driver.phone"
+    )
+    if len(text) > 40 or not storable(text):
+        raise problem
+    try:
+        number = phonenumbers.parse(text, settings.PHONENUMBER_DEFAULT_REGION)
+    except phonenumbers.NumberParseException:
+        raise problem from None
+    if not phonenumbers.is_possible_number(number):  # its numbering plan may be newer than our copy of it
+        raise problem
+    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+
+
+def clean_plate(text: str) -> str:
+    """Return the plate as cameras compare it: capitals and digits only. Raises InvalidInput."""
+    plate = re.sub(r"[\s\-.·]", "", text[:60]).upper()
+    if not re.fullmatch(r"[A-Z0-9]{2,12}", plate) or len(text) > 60:
+        raise InvalidInput(
+            _("Enter the number plate as it is on the car: 2 to 12 letters and digits, such as AB12 CDE."),
+            field="vehicle.plate",
+        )
+    return plate
+
+
+def clean_flight(text: str, *, field: str) -> str:
+    """Return the flight number without spaces, in capitals; "" stays "". Raises InvalidInput."""
+    flight = re.sub(r"[\s\-]", "", text[:20]).upper()
+    if (flight or text.strip()) and (
+        len(text) > 20 or not re.fullmatch(r"(?=.{0,2}[A-Z])[A-Z0-9]{2}[A-Z]?[0-9]{1,4}[A-Z]?", flight)
+    ):
+        raise InvalidInput(_("Enter a flight number such as BA117, or leave it empty."), field=field)
+    return flight

@@ -1,0 +1,31 @@
+"""The clock of bookings."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+
+from django.utils import timezone
+from procrastinate.contrib.django import app
+
+from bookings.services.capacity import extend_gates
+from bookings.services.hold import expire_overdue_holds
+
+logger = logging.getLogger(__name__)
+
+
+@app.periodic(cron="* * * * *")
+@app.task(name="bookings.expire_holds", queueing_lock="bookings.expire_holds", lock="bookings.expire_holds")
+def expire_holds(timestamp: int) -> None:
+    """Give the spaces of overdue holds back, once a minute."""
+    expired = expire_overdue_holds(now=timezone.now())
+    if expired:
+        logger.info("expired %d overdue holds", expired)
+
+
+@app.periodic(cron="17 2 * * *")
+@app.task(name="bookings.extend_gates", queueing_lock="bookings.extend_gates", lock="bookings.extend_gates")
+def extend_day_gates(timestamp: int) -> None:
+    """Make the day gates of the sales horizon, once a day; a stay beyond them makes its own."""
+    made = extend_gates(now=datetime.fromtimestamp(timestamp, tz=UTC))
+    logger.info("made %d day gates", made)

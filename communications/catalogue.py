@@ -1,0 +1,225 @@
+"""What we write to people about: each kind of message, the words it may use, and an example of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.conf import settings
+from django.utils.translation import gettext_lazy as _
+
+EMAIL = "email"
+SMS = "sms"
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A word that a template may use. `is_secret` words are forgotten once the message has left."""
+
+    name: str
+    description: Any
+    sample: str
+    is_url: bool = False
+    is_secret: bool = False
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One occasion on which we write. `shows_boarding_pass` puts the booking card on top of the e-mail."""
+
+    code: str
+    label: Any
+    variables: tuple[Variable, ...]
+    has_sms: bool = False
+    shows_boarding_pass: bool = False
+    by_name: dict[str, Variable] = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(
+            self, "by_name", {variable.name: variable for variable in (*self.variables, *EVERYWHERE)}
+        )
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        return (EMAIL, SMS) if self.has_sms else (EMAIL,)
+
+    @property
+    def sample(self) -> dict[str, str]:
+        """A complete set of example values."""
+        return {variable.name: variable.sample for variable in self.by_name.values()} | site_variables()
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        return frozenset(variable.name for variable in self.by_name.values() if variable.is_secret)
+
+
+def site_variables() -> dict[str, str]:
+    """What every template may say without being given it."""
+    return {
+        "site_name": settings.SITE_NAME,
+        "support_email": settings.SUPPORT_EMAIL,
+        "support_phone": settings.SUPPORT_PHONE,
+    }
+
+
+EVERYWHERE = (
+    Variable("site_name", _("The name of this service"), "Runway Parking"),
+    Variable("support_email", _("Where customers may write to"), "help@runway.example"),
+    Variable("support_phone", _("Where customers may call"), "+44 20 7946 0123"),
+)
+CUSTOMER = Variable("customer_name", _("The customer's name"), "Ada Lovelace")
+REFERENCE = Variable("reference", _("The booking reference"), "AP-7F3K2Q")
+MANAGE_URL = Variable(
+    "manage_url", _("The booking's own page"), "https://parking.example/b/AP-7F3K2Q/sample", is_url=True
+)
+STAY = (
+    Variable("airport_name", _("The airport"), "London Heathrow"),
+    Variable("airport_iata", _("The airport's three letters"), "LHR"),
+    Variable("car_park_name", _("The car park"), "Runway Park & Ride"),
+    Variable("drop_off_local", _("Drop-off, date and time at the airport"), "Fri 4 Dec 2026, 06:30"),
+    Variable("return_local", _("Return, date and time at the airport"), "Fri 11 Dec 2026, 21:15"),
+    Variable("drop_off_time", _("Drop-off, time only"), "06:30"),
+    Variable("drop_off_date", _("Drop-off, date only"), "Fri 4 Dec"),
+    Variable("return_time", _("Return, time only"), "21:15"),
+    Variable("return_date", _("Return, date only"), "Fri 11 Dec"),
+    Variable("timezone_name", _("The airport's time zone"), "Europe/London"),
+)
+REFUND_STATUS = Variable(
+    "refund_status_text", _("Where the refund stands, as a sentence"), "It reaches your card in 5 to 10 days."
+)
+
+KINDS: dict[str, Kind] = {
+    kind.code: kind
+    for kind in (
+        Kind(
+            "welcome",
+            _("Welcome"),
+            (CUSTOMER, Variable("home_url", _("The front page"), "https://parking.example/", is_url=True)),
+        ),
+        Kind(
+            "verify_email",
+            _("Verify the e-mail address"),
+            (
+                CUSTOMER,
+                Variable(
+                    "verify_url",
+                    _("The one-time link that verifies the address"),
+                    "https://parking.example/accounts/confirm-email/sample",
+                    is_url=True,
+                    is_secret=True,
+                ),
+            ),
+        ),
+        Kind(
+            "password_reset",
+            _("Password reset"),
+            (
+                CUSTOMER,
+                Variable(
+                    "reset_url",
+                    _("The one-time link that sets a new password"),
+                    "https://parking.example/accounts/password/reset/sample",
+                    is_url=True,
+                    is_secret=True,
+                ),
+            ),
+        ),
+        Kind(
+            "already_registered",
+            _("Somebody signed up with an address we know"),
+            (
+                CUSTOMER,
+                Variable(
+                    "login_url", _("Where to sign in"), "https://parking.example/accounts/login/", is_url=True
+                ),
+                Variable(
+                    "reset_url",
+                    _("Where to ask for a new password"),
+                    "https://parking.example/accounts/password/reset/",
+                    is_url=True,
+                ),
+            ),
+        ),
+        Kind(
+            "booking_confirmation",
+            _("Booking confirmed"),
+            (
+                CUSTOMER,
+                REFERENCE,
+                *STAY,
+                Variable("address", _("The car park's address"), "Perimeter Road 12, Hounslow TW6 2GA"),
+                Variable("directions", _("How to get there"), "Follow the signs for Zone P from the A4."),
+                Variable("plate", _("The number plate"), "AB12 CDE"),
+                Variable("product_name", _("What was booked"), "Standard space"),
+                Variable("total", _("The price"), "£84.50"),
+                MANAGE_URL,
+            ),
+            has_sms=True,
+            shows_boarding_pass=True,
+        ),
+        Kind(
+            "payment_confirmation",
+            _("Payment received"),
+            (
+                CUSTOMER,
+                REFERENCE,
+                Variable("amount", _("The amount"), "£84.50"),
+                Variable("provider_name", _("Who took the payment"), "Stripe"),
+                Variable("paid_at_local", _("When it was paid, at the airport"), "Mon 23 Nov 2026, 11:42"),
+                Variable("method_label", _("What it was paid with"), "Visa ending 4242"),
+                MANAGE_URL,
+            ),
+            has_sms=True,
+        ),
+        Kind(
+            "cancellation",
+            _("Booking cancelled"),
+            (
+                CUSTOMER,
+                REFERENCE,
+                *STAY,
+                Variable("plate", _("The number plate"), "AB12 CDE"),
+                Variable("refund_amount", _("What is given back"), "£84.50"),
+                REFUND_STATUS,
+                MANAGE_URL,
+            ),
+            has_sms=True,
+            shows_boarding_pass=True,
+        ),
+        Kind(
+            "refund_issued",
+            _("Refund issued"),
+            (
+                CUSTOMER,
+                REFERENCE,
+                Variable("amount", _("What is given back"), "£20.00"),
+                REFUND_STATUS,
+                MANAGE_URL,
+            ),
+            has_sms=True,
+        ),
+        Kind(
+            "late_payment_refunded",
+            _("Payment came too late and is given back"),
+            (
+                CUSTOMER,
+                REFERENCE,
+                Variable("amount", _("What is given back"), "£84.50"),
+                Variable("car_park_name", _("The car park"), "Runway Park & Ride"),
+                Variable(
+                    "search_url",
+                    _("Where to look for another space"),
+                    "https://parking.example/search",
+                    is_url=True,
+                ),
+            ),
+            has_sms=True,
+        ),
+        Kind(
+            "refund_failed",
+            _("Refund failed"),
+            (CUSTOMER, REFERENCE, Variable("amount", _("What should have been given back"), "£20.00")),
+        ),
+    )
+}
+KIND_CHOICES = [(kind.code, kind.label) for kind in KINDS.values()]

@@ -1,0 +1,129 @@
+"""The English words that the house starts with. Staff's own versions are never overwritten."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Words:
+    body: str
+    subject: str = ""
+    heading: str = ""
+    button_label: str = ""
+    button_variable: str = ""
+
+
+TEMPLATES: dict[tuple[str, str], Words] = {
+    ("welcome", "email"): Words(
+        subject="Welcome to {{ site_name }}",
+        heading="Welcome, {{ customer_name }}",
+        body=(
+            "Your account is ready. Your bookings, receipts and saved details are now in one place.\n\n"
+            "Questions? Write to {{ support_email }}."
+        ),
+        button_label="Find parking",
+        button_variable="home_url",
+    ),
+    ("verify_email", "email"): Words(
+        subject="Confirm your e-mail address",
+        heading="Is this your address?",
+        body=(
+            "Hello {{ customer_name }},\n\nplease confirm this address to finish your {{ site_name }} account.\n\n"
+            "If you did not sign up, ignore this message: nothing happens without the button."
+        ),
+        button_label="Confirm address",
+        button_variable="verify_url",
+    ),
+    ("password_reset", "email"): Words(
+        subject="Set a new password",
+        heading="Set a new password",
+        body=(
+            "Hello {{ customer_name }},\n\nsomebody, probably you, asked for a new password. The button works once.\n\n"
+            "If it was not you, ignore this message: your password stays as it is."
+        ),
+        button_label="Set new password",
+        button_variable="reset_url",
+    ),
+    ("already_registered", "email"): Words(
+        subject="You already have an account",
+        heading="You already have an account",
+        body=(
+            "Hello {{ customer_name }},\n\nsomebody, probably you, tried to sign up at {{ site_name }} with this address. "
+            "It has an account already, so just sign in.\n\nForgotten the password? Set a new one: {{ reset_url }}"
+        ),
+        button_label="Sign in",
+        button_variable="login_url",
+    ),
+    ("booking_confirmation", "email"): Words(
+        subject="{{ reference }} confirmed: {{ airport_iata }}, {{ drop_off_date }}",
+        heading="You are booked, {{ customer_name }}",
+        body=(
+            "{{ car_park_name }}\n{{ address }}\n\n{{ directions }}\n\n"
+            "{{ product_name }}, paid {{ total }}. Have your reference ready when you arrive."
+        ),
+        button_label="Manage booking",
+        button_variable="manage_url",
+    ),
+    ("booking_confirmation", "sms"): Words(
+        body="{{ reference }}: {{ car_park_name }}, {{ airport_iata }}. Drop-off {{ drop_off_date }} {{ drop_off_time }}. {{ manage_url }}"
+    ),
+    ("payment_confirmation", "email"): Words(
+        subject="Payment received for {{ reference }}: {{ amount }}",
+        heading="We have received {{ amount }}",
+        body=(
+            "Hello {{ customer_name }},\n\nthank you. Here is your payment for booking {{ reference }}:\n\n"
+            "Amount: {{ amount }}\nPaid: {{ paid_at_local }}\nWith: {{ method_label }}\nThrough: {{ provider_name }}"
+        ),
+        button_label="See receipt",
+        button_variable="manage_url",
+    ),
+    ("payment_confirmation", "sms"): Words(
+        body="{{ reference }}: we received {{ amount }}. {{ manage_url }}"
+    ),
+    ("cancellation", "email"): Words(
+        subject="{{ reference }} is cancelled",
+        heading="Your booking is cancelled",
+        body=(
+            "Hello {{ customer_name }},\n\nyour parking at {{ car_park_name }} from {{ drop_off_local }} is cancelled.\n\n"
+            "Refund: {{ refund_amount }}\n{{ refund_status_text }}"
+        ),
+        button_label="See booking",
+        button_variable="manage_url",
+    ),
+    ("cancellation", "sms"): Words(
+        body="{{ reference }} is cancelled. Refund: {{ refund_amount }}. {{ refund_status_text }} {{ manage_url }}"
+    ),
+    ("refund_issued", "email"): Words(
+        subject="Refund for {{ reference }}: {{ amount }}",
+        heading="{{ amount }} is on its way back",
+        body="Hello {{ customer_name }},\n\nwe have refunded {{ amount }} for booking {{ reference }}.\n\n{{ refund_status_text }}",
+        button_label="See booking",
+        button_variable="manage_url",
+    ),
+    ("refund_issued", "sms"): Words(
+        body="{{ reference }}: we refunded {{ amount }}. {{ refund_status_text }} {{ manage_url }}"
+    ),
+    ("late_payment_refunded", "email"): Words(
+        subject="{{ reference }}: we could not keep your space",
+        heading="We are sorry: the space is gone",
+        body=(
+            "Hello {{ customer_name }},\n\nyour payment for {{ car_park_name }} arrived after the time for which we kept your "
+            "space, and by then the car park was full. You have no booking with us for these dates.\n\n"
+            "We are giving back all of it: {{ amount }}. You need to do nothing for that."
+        ),
+        button_label="Find another space",
+        button_variable="search_url",
+    ),
+    ("late_payment_refunded", "sms"): Words(
+        body="{{ reference }}: sorry, {{ car_park_name }} was full when your payment came. We refund {{ amount }}. {{ search_url }}"
+    ),
+    ("refund_failed", "email"): Words(
+        subject="{{ reference }}: your refund did not arrive",
+        heading="Your refund was returned to us",
+        body=(
+            "Hello {{ customer_name }},\n\nwe tried to give back {{ amount }} for booking {{ reference }}, but your bank returned it. "
+            "Please write to {{ support_email }}, so that we can send it another way."
+        ),
+    ),
+}

@@ -1,0 +1,199 @@
+"""The post office's books: templates and their versions, the outbox, and what providers said about each message."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.conf import settings
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from communications.catalogue import KIND_CHOICES
+from foundation.transitions import Transitions
+
+
+class Channel(models.TextChoices):
+    EMAIL = "email", _("e-mail")
+    SMS = "sms", _("SMS")
+
+
+class MessageStatus(models.TextChoices):
+    QUEUED = "queued", _("queued")
+    SENDING = "sending", _("sending")
+    SENT = "sent", _("sent")
+    MAYBE_SENT = "maybe_sent", _("maybe sent")
+    DELIVERED = "delivered", _("delivered")
+    BOUNCED = "bounced", _("bounced")
+    FAILED = "failed", _("failed")
+
+
+# A callback may overtake the answer to our own request, hence sending -> delivered. A mail server may return a mail that
+# it had accepted, hence delivered -> bounced. Back to queued: a temporary error, the one resend, or a member of staff.
+MESSAGE_TRANSITIONS: Transitions = {
+    MessageStatus.QUEUED: {MessageStatus.SENDING},
+    MessageStatus.SENDING: {
+        MessageStatus.QUEUED,
+        MessageStatus.SENT,
+        MessageStatus.MAYBE_SENT,
+        MessageStatus.DELIVERED,
+        MessageStatus.BOUNCED,
+        MessageStatus.FAILED,
+    },
+    MessageStatus.MAYBE_SENT: {
+        MessageStatus.QUEUED,
+        MessageStatus.SENT,
+        MessageStatus.DELIVERED,
+        MessageStatus.BOUNCED,
+        MessageStatus.FAILED,
+    },
+    MessageStatus.SENT: {MessageStatus.DELIVERED, MessageStatus.BOUNCED, MessageStatus.FAILED},
+    MessageStatus.DELIVERED: {MessageStatus.BOUNCED},
+    MessageStatus.BOUNCED: {MessageStatus.QUEUED},
+    MessageStatus.FAILED: {MessageStatus.QUEUED},
+}
+
+
+class MessageTemplate(models.Model):
+    """The words for one kind of message, on one channel, in one language. The newest version is the one in use."""
+
+    kind = models.CharField(_("kind"), max_length=40, choices=KIND_CHOICES)
+    channel = models.CharField(_("channel"), max_length=8, choices=Channel.choices)
+    language = models.CharField(_("language"), max_length=8, default="en")
+
+    class Meta:
+        verbose_name = _("message template")
+        verbose_name_plural = _("message templates")
+        ordering = ["kind", "channel", "language"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["kind", "channel", "language"], name="one_template_per_kind_channel_language"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()} · {self.get_channel_display()} · {self.language}"
+
+    @property
+    def current(self) -> TemplateVersion | None:
+        """The version in use, or None before the first."""
+        return self.versions.order_by("-number").first()
+
+
+class TemplateVersion(models.Model):
+    """What a template said from a moment on. Never changed: an edit is a new version. Text with {{ placeholders }} only."""
+
+    template = models.ForeignKey(
+        MessageTemplate, on_delete=models.CASCADE, related_name="versions", verbose_name=_("template")
+    )
+    number = models.PositiveIntegerField(_("version"))
+    subject = models.CharField(_("subject"), max_length=200, blank=True)
+    heading = models.CharField(_("heading"), max_length=200, blank=True)
+    body = models.TextField(_("text"), max_length=8000)
+    button_label = models.CharField(_("button"), max_length=60, blank=True)
+    button_variable = models.CharField(_("button opens"), max_length=40, blank=True)
+    created_at = models.DateTimeField(_("when"), auto_now_add=True)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        verbose_name=_("who"),
+    )
+
+    class Meta:
+        verbose_name = _("template version")
+        verbose_name_plural = _("template versions")
+        ordering = ["-number"]
+        constraints = [
+            models.UniqueConstraint(fields=["template", "number"], name="template_version_number_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.template} v{self.number}"
+
+
+class Message(models.Model):
+    """One message to one address: the outbox row. Written in the transaction of the fact that it tells."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    kind = models.CharField(_("kind"), max_length=40, choices=KIND_CHOICES)
+    channel = models.CharField(_("channel"), max_length=8, choices=Channel.choices)
+    to = models.CharField(_("to"), max_length=254, db_index=True)
+    to_name = models.CharField(_("name"), max_length=120, blank=True)
+    language = models.CharField(_("language"), max_length=8, default="en")
+    variables = models.JSONField(_("variables"), default=dict, blank=True)
+    calendar = models.JSONField(_("calendar entry"), null=True, blank=True)
+    qr_text = models.CharField(_("QR code"), max_length=500, blank=True)
+    dedupe_key = models.CharField(_("dedupe key"), max_length=200, unique=True)
+    reference = models.CharField(_("booking"), max_length=20, blank=True, db_index=True)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        verbose_name=_("user"),
+    )
+    status = models.CharField(
+        _("status"), max_length=12, choices=MessageStatus.choices, default=MessageStatus.QUEUED, db_index=True
+    )
+    provider = models.CharField(_("provider"), max_length=20, blank=True)
+    provider_ref = models.CharField(_("provider's reference"), max_length=200, blank=True, db_index=True)
+    template_version = models.ForeignKey(
+        TemplateVersion,
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        verbose_name=_("template version"),
+    )
+    subject = models.CharField(_("subject"), max_length=400, blank=True)
+    body_text = models.TextField(_("text"), blank=True)
+    body_html = models.TextField(_("HTML"), blank=True)
+    attempts = models.PositiveSmallIntegerField(_("attempts"), default=0)
+    tries_left = models.PositiveSmallIntegerField(_("tries left"), default=8)
+    was_resent = models.BooleanField(_("sent again after an unknown outcome"), default=False)
+    queued_at = models.DateTimeField(_("queued"), auto_now_add=True, db_index=True)
+    due_at = models.DateTimeField(_("due"), null=True, blank=True)
+    sending_since = models.DateTimeField(_("sending since"), null=True, blank=True)
+    sent_at = models.DateTimeField(_("sent"), null=True, blank=True)
+    delivered_at = models.DateTimeField(_("delivered"), null=True, blank=True)
+    error_code = models.CharField(_("error"), max_length=60, blank=True)
+    error_text = models.CharField(_("what happened"), max_length=500, blank=True)
+
+    class Meta:
+        verbose_name = _("message")
+        verbose_name_plural = _("messages")
+        ordering = ["-queued_at"]
+        indexes = [
+            models.Index(
+                fields=["status", "due_at"],
+                condition=models.Q(status__in=["queued", "sending", "maybe_sent"]),
+                name="message_unfinished",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()} → {self.to}"
+
+
+class DeliveryEvent(models.Model):
+    """What the provider told us, once per event."""
+
+    message = models.ForeignKey(
+        Message, on_delete=models.CASCADE, related_name="events", verbose_name=_("message")
+    )
+    event_id = models.CharField(_("event"), max_length=200, unique=True)
+    kind = models.CharField(_("kind"), max_length=40)
+    detail = models.CharField(_("detail"), max_length=500, blank=True)
+    occurred_at = models.DateTimeField(_("when"), null=True, blank=True)
+    received_at = models.DateTimeField(_("received"), auto_now_add=True)
+
+    class Meta:
+        verbose_name = _("delivery event")
+        verbose_name_plural = _("delivery events")
+        ordering = ["received_at", "pk"]
+
+    def __str__(self) -> str:
+        return self.kind

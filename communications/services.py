@@ -1,0 +1,545 @@
+"""The post office's counter: queue, send, record what became of it; templates and their versions."""
+
+from __future__ import annotations
+
+import logging
+import re
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+from django.db import transaction
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from communications import defaults, rendering
+from communications.catalogue import EMAIL, KINDS, SMS, Kind, site_variables
+from communications.models import (
+    MESSAGE_TRANSITIONS,
+    DeliveryEvent,
+    Message,
+    MessageStatus,
+    MessageTemplate,
+    TemplateVersion,
+)
+from communications.senders import sender_for
+from communications.senders.base import (
+    CalendarEntry,
+    Envelope,
+    OutcomeUnknown,
+    Receipt,
+    Rejected,
+    Unavailable,
+)
+from foundation import audit
+from foundation.errors import DomainError, InvalidInput
+from foundation.jobs import defer
+from foundation.transitions import change_status
+
+__all__ = ["CalendarEntry", "queue_message"]
+logger = logging.getLogger(__name__)
+
+SEND_TASK = "communications.send_message"
+TRIES = 8
+BACKOFF_SECONDS = (15, 60, 300, 900, 1800, 3600, 7200)
+RESEND_AFTER = timedelta(minutes=10)  # time for a delivery event to tell us that the first one did arrive
+STUCK_AFTER = timedelta(minutes=10)
+_E164 = re.compile(r"\+[1-9][0-9]{6,14}")
+_LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,4})?")
+
+
+class CannotRetry(DomainError):
+    code = "cannot_retry"
+    message = _("Only a message that failed, bounced or may not have left can be sent again.")
+
+
+def queue_message(
+    *,
+    kind: str,
+    channel: str,
+    to: str,
+    to_name: str = "",
+    language: str = "en",
+    variables: dict[str, Any],
+    dedupe_key: str,
+    reference: str = "",
+    calendar: CalendarEntry | None = None,
+    qr_text: str = "",
+    user: Any = None,
+) -> Message | None:
+    """Put a message into the outbox in the caller's transaction; a worker sends it after the commit.
+
+    A dedupe_key that was used before returns the earlier message and sends nothing. No address: None. Raises InvalidInput
+    for an address or name that cannot stand in a header, ValueError for a kind or channel that does not exist.
+    """
+    known = KINDS.get(kind)
+    if known is None or channel not in known.channels:
+        raise ValueError(f"There is no {channel} message of kind {kind!r}.")
+    to = str(to or "").strip(" ")
+    if not to:
+        return None
+    to_name = to_name[:120]  # only a display name
+    _check_address(channel, to, to_name)
+    unknown = sorted(set(variables) - set(known.by_name))
+    if unknown:
+        logger.warning("A %s message was given variables that it does not know: %s", kind, ", ".join(unknown))
+    with transaction.atomic():
+        message, is_new = Message.objects.get_or_create(
+            dedupe_key=dedupe_key,
+            defaults={
+                "kind": kind,
+                "channel": channel,
+                "to": to,
+                "to_name": to_name,
+                "language": language if _LANGUAGE.fullmatch(language or "") else "en",
+                "variables": {
+                    name: _storable(value) for name, value in variables.items() if name in known.by_name
+                },
+                "calendar": calendar.as_json() if calendar else None,
+                "qr_text": qr_text,
+                "reference": reference,
+                "user": user if getattr(user, "pk", None) else None,
+                "tries_left": TRIES,
+                "due_at": timezone.now(),
+            },
+        )
+        if is_new:
+            _defer_sending(message)
+    return message
+
+
+def _storable(value: Any) -> Any:
+    return [str(item) for item in value] if isinstance(value, list | tuple) else str(value)
+
+
+def _check_address(channel: str, to: str, to_name: str) -> None:
+    if any(ord(character) < 32 or ord(character) == 127 for character in to + to_name):
+        raise InvalidInput(
+            _("An address and a name must be one line without control characters."), field="to"
+        )
+    if channel == EMAIL:
+        try:
+            validate_email(to)
+        except ValidationError as error:
+            raise InvalidInput(_("Enter an e-mail address such as ada@example.com."), field="to") from error
+    elif not _E164.fullmatch(to):
+        raise InvalidInput(
+            _("Enter a phone number with its country code, such as +442079460123."), field="to"
+        )
+    if len(to) > 254:
+        raise InvalidInput(_("The address is too long."), field="to")
+
+
+def _defer_sending(message: Message, *, at: datetime | None = None) -> None:
+    defer(SEND_TASK, queueing_lock=f"message:{message.pk}", schedule_at=at, message_id=str(message.pk))
+
+
+# --- Sending ----------------------------------------------------------------------------------------------------
+
+
+def send(message_id: str | uuid.UUID, *, now: datetime) -> Message | None:
+    """Send a queued message that is due and record what became of it; None when there is nothing to do.
+
+    Three steps: commit "sending", call the provider with no transaction open, commit the result. Raises RuntimeError when
+    called inside a transaction.
+    """
+    message = _claim(message_id, now=now)
+    if message is None:
+        return None
+    kind = KINDS[message.kind]
+    try:
+        version = _version_for(message.kind, message.channel, message.language)
+        rendered = rendering.render(
+            version,
+            kind=kind,
+            channel=message.channel,
+            language=message.language,
+            variables=message.variables,
+            has_qr=bool(message.qr_text),
+        )
+        receipt = sender_for(message.channel).send(_envelope(message, rendered))
+    except OutcomeUnknown as error:
+        return _record_unknown(message, error, now=now)
+    except Unavailable as error:
+        return _record_unavailable(message, error, now=now)
+    except Rejected as error:
+        return _record_failed(message, error.code, error.text)
+    except (LookupError, ValueError, TypeError) as error:
+        logger.exception("Message %s cannot be written", message.pk)
+        return _record_failed(message, "not_writable", f"{type(error).__name__}: {error}")
+    return _record_sent(message, receipt, version, rendered, now=now)
+
+
+def _claim(message_id: str | uuid.UUID, *, now: datetime) -> Message | None:
+    with transaction.atomic(durable=True):
+        message = Message.objects.select_for_update(skip_locked=True).filter(pk=message_id).first()
+        if message is None:
+            return None
+        if (
+            message.status == MessageStatus.MAYBE_SENT
+            and not message.was_resent
+            and message.due_at
+            and message.due_at <= now
+        ):
+            message.was_resent = True
+            change_status(message, MessageStatus.QUEUED, MESSAGE_TRANSITIONS)
+            message.save(update_fields=["status", "was_resent"])
+        if message.status != MessageStatus.QUEUED or (message.due_at and message.due_at > now):
+            return None
+        change_status(message, MessageStatus.SENDING, MESSAGE_TRANSITIONS)
+        message.attempts += 1
+        message.tries_left = max(message.tries_left - 1, 0)
+        message.sending_since = now
+        message.save(update_fields=["status", "attempts", "tries_left", "sending_since"])
+        return message
+
+
+def _version_for(kind: str, channel: str, language: str) -> TemplateVersion:
+    """Return the words in use: in the language, else its base language, else English."""
+    for candidate in dict.fromkeys((language, language.split("-")[0], "en")):
+        version = (
+            TemplateVersion.objects.filter(
+                template__kind=kind, template__channel=channel, template__language=candidate
+            )
+            .order_by("-number")
+            .first()
+        )
+        if version is not None:
+            return version
+    raise LookupError(f"There is no template for {kind} by {channel}.")
+
+
+def _envelope(message: Message, rendered: rendering.Rendered) -> Envelope:
+    return Envelope(
+        message_id=str(message.pk),
+        to=message.to,
+        to_name=message.to_name,
+        subject=rendered.subject,
+        text=rendered.text,
+        html=rendered.html,
+        calendar=CalendarEntry.from_json(message.calendar) if message.calendar else None,
+        qr_text=message.qr_text,
+    )
+
+
+def _locked(message: Message) -> Message:
+    return Message.objects.select_for_update().get(pk=message.pk)
+
+
+def _is_ours(message: Message, attempt: int) -> bool:
+    """Whether the row still waits for this attempt's answer (the sweep may have given up on it meanwhile)."""
+    return message.attempts == attempt
+
+
+def _record_sent(
+    sent: Message, receipt: Receipt, version: TemplateVersion, rendered: rendering.Rendered, *, now: datetime
+) -> Message:
+    kind = KINDS[sent.kind]
+    if kind.secrets:
+        hidden = rendering.hide_secrets(sent.variables, kind)
+        rendered = rendering.render(
+            version,
+            kind=kind,
+            channel=sent.channel,
+            language=sent.language,
+            variables=hidden,
+            has_qr=bool(sent.qr_text),
+        )
+    with transaction.atomic(durable=True):
+        message = _locked(sent)
+        if message.status in (
+            MessageStatus.SENDING,
+            MessageStatus.MAYBE_SENT,
+        ):  # a callback may have been faster
+            change_status(message, MessageStatus.SENT, MESSAGE_TRANSITIONS)
+        if _is_ours(message, sent.attempts):
+            message.provider, message.provider_ref = receipt.provider, receipt.provider_ref
+            message.template_version = version
+            message.subject, message.body_text, message.body_html = (
+                rendered.subject,
+                rendered.text,
+                rendered.html,
+            )
+            message.variables = rendering.hide_secrets(message.variables, kind)
+            message.sent_at = now
+            if message.status in (MessageStatus.SENT, MessageStatus.DELIVERED):
+                message.error_code = message.error_text = ""
+        message.save()
+    return message
+
+
+def _record_failed(sent: Message, code: str, text: str) -> Message:
+    with transaction.atomic(durable=True):
+        message = _locked(sent)
+        if message.status == MessageStatus.SENDING and _is_ours(message, sent.attempts):
+            change_status(message, MessageStatus.FAILED, MESSAGE_TRANSITIONS)
+            message.error_code, message.error_text = code[:60], text[:500]
+            message.save(update_fields=["status", "error_code", "error_text"])
+    return message
+
+
+def _record_unavailable(sent: Message, error: Unavailable, *, now: datetime) -> Message:
+    if not sent.tries_left:
+        return _record_failed(sent, error.code, error.text)
+    with transaction.atomic(durable=True):
+        message = _locked(sent)
+        if message.status == MessageStatus.SENDING and _is_ours(message, sent.attempts):
+            change_status(message, MessageStatus.QUEUED, MESSAGE_TRANSITIONS)
+            wait = BACKOFF_SECONDS[min(TRIES - message.tries_left, len(BACKOFF_SECONDS)) - 1]
+            message.due_at = now + timedelta(seconds=wait)
+            message.error_code, message.error_text = error.code, error.text
+            message.save(update_fields=["status", "due_at", "error_code", "error_text"])
+            _defer_sending(message, at=message.due_at)
+    return message
+
+
+def _record_unknown(sent: Message, error: OutcomeUnknown, *, now: datetime) -> Message:
+    with transaction.atomic(durable=True):
+        message = _locked(sent)
+        if message.status == MessageStatus.SENDING and _is_ours(message, sent.attempts):
+            _mark_maybe_sent(message, error.code, error.text, now=now)
+    return message
+
+
+def _mark_maybe_sent(message: Message, code: str, text: str, *, now: datetime) -> None:
+    change_status(message, MessageStatus.MAYBE_SENT, MESSAGE_TRANSITIONS)
+    message.error_code, message.error_text = code, text
+    message.due_at = None if message.was_resent else now + RESEND_AFTER
+    message.save(update_fields=["status", "due_at", "error_code", "error_text"])
+    if message.due_at:
+        _defer_sending(message, at=message.due_at)
+
+
+def sweep(*, now: datetime, limit: int = 200) -> int:
+    """Bring unfinished messages back on their way and return how many.
+
+    "sending" for ten minutes: the worker died and the provider may have been asked, so it is maybe sent. Queued or due for
+    its one resend without being picked up for two minutes: its job is deferred again.
+    """
+    with transaction.atomic():
+        stuck = list(
+            Message.objects.select_for_update(skip_locked=True).filter(
+                status=MessageStatus.SENDING, sending_since__lt=now - STUCK_AFTER
+            )[:limit]
+        )
+        for message in stuck:
+            _mark_maybe_sent(
+                message, "worker_lost", str(_("The worker stopped while it was sending.")), now=now
+            )
+        waiting = list(
+            Message.objects.select_for_update(skip_locked=True)
+            .filter(
+                status__in=[MessageStatus.QUEUED, MessageStatus.MAYBE_SENT],
+                due_at__lt=now - timedelta(minutes=2),
+            )
+            .order_by("due_at")[:limit]
+        )
+        for message in waiting:
+            _defer_sending(message)
+    return len(stuck) + len(waiting)
+
+
+def retry(message: Message, *, by: Any, reason: str = "") -> Message:
+    """Queue a message again that failed, bounced or may not have left. Raises CannotRetry."""
+    with transaction.atomic():
+        message = _locked(message)
+        if message.status not in (MessageStatus.FAILED, MessageStatus.BOUNCED, MessageStatus.MAYBE_SENT):
+            raise CannotRetry
+        if rendering.HIDDEN in message.variables.values():
+            raise CannotRetry(
+                _("This message held a one-time link that is gone. Ask the customer to request a new one.")
+            )
+        change_status(message, MessageStatus.QUEUED, MESSAGE_TRANSITIONS)
+        message.tries_left, message.was_resent = TRIES, False
+        message.due_at = timezone.now()
+        message.error_code = message.error_text = message.provider_ref = ""
+        message.save()
+        audit.record(actor=by, action="message_retried", subject=f"message:{message.pk}", reason=reason)
+        _defer_sending(message)
+    return message
+
+
+def record_delivery(
+    *,
+    event_id: str,
+    kind: str,
+    to_status: str | None,
+    message_id: str = "",
+    provider_ref: str = "",
+    occurred_at: datetime | None = None,
+    detail: str = "",
+) -> Message | None:
+    """Write down what a provider said about a message, once, and move the message forward, never back.
+
+    Found by our own id, else by the provider's reference. None for a message that is not ours or an event seen before.
+    """
+    with transaction.atomic():
+        message = _find(message_id, provider_ref)
+        if message is None:
+            return None
+        _event, is_new = DeliveryEvent.objects.get_or_create(
+            event_id=event_id[:200],
+            defaults={
+                "message": message,
+                "kind": kind[:40],
+                "detail": _clean(detail)[:500],
+                "occurred_at": occurred_at,
+            },
+        )
+        if not is_new:
+            return None
+        is_about_an_earlier_attempt = bool(
+            message.channel == SMS
+            and message.provider_ref
+            and provider_ref
+            and message.provider_ref != provider_ref
+        )
+        if (
+            to_status
+            and not is_about_an_earlier_attempt
+            and message.status not in (to_status, MessageStatus.QUEUED)
+            and to_status in MESSAGE_TRANSITIONS[message.status]
+        ):
+            change_status(message, to_status, MESSAGE_TRANSITIONS)
+            if to_status == MessageStatus.DELIVERED:
+                message.delivered_at = occurred_at or timezone.now()
+                message.error_code = message.error_text = ""
+            elif to_status in (MessageStatus.BOUNCED, MessageStatus.FAILED):
+                message.error_code, message.error_text = kind[:60], _clean(detail)[:500]
+            if not message.provider_ref and provider_ref:
+                message.provider_ref = provider_ref[:200]
+            message.save()
+    return message
+
+
+def _clean(text: str) -> str:
+    return text.replace("\x00", "").encode("utf-8", "replace").decode()
+
+
+def _find(message_id: str, provider_ref: str) -> Message | None:
+    rows = Message.objects.select_for_update()
+    if message_id:
+        try:
+            return rows.filter(pk=uuid.UUID(message_id)).first()
+        except ValueError:
+            return None
+    return rows.filter(provider_ref=provider_ref).first() if provider_ref else None
+
+
+# --- Templates --------------------------------------------------------------------------------------------------
+
+
+def install_default_templates() -> int:
+    """Write the English words for every kind that has none and return how many; what staff wrote is left alone."""
+    written = 0
+    for (kind, channel), words in defaults.TEMPLATES.items():
+        with transaction.atomic():
+            template, _is_new = MessageTemplate.objects.get_or_create(
+                kind=kind, channel=channel, language="en"
+            )
+            MessageTemplate.objects.select_for_update().get(pk=template.pk)
+            if not template.versions.exists():
+                TemplateVersion.objects.create(template=template, number=1, **vars(words))
+                written += 1
+    return written
+
+
+@dataclass(frozen=True)
+class Draft:
+    """Words that are not saved yet."""
+
+    body: str
+    subject: str = ""
+    heading: str = ""
+    button_label: str = ""
+    button_variable: str = ""
+
+
+def check_draft(draft: Draft, *, kind: Kind, channel: str) -> None:
+    """Raise ValidationError, by field, for words that cannot be sent."""
+    errors: dict[str, Any] = {}
+    for name in ("subject", "heading", "body", "button_label"):
+        text = getattr(draft, name)
+        try:
+            if "\x00" in text or any("\ud800" <= character <= "\udfff" for character in text):
+                raise ValidationError(_("The text holds a character that cannot be sent."))
+            if name != "body" and ("\n" in text or "\r" in text):
+                raise ValidationError(_("This must be one line."))
+            if name == "button_label" and "{{" in text:
+                raise ValidationError(_("A button's text has no placeholders."))
+            rendering.check_placeholders(text, kind)
+        except ValidationError as error:
+            errors[name] = error
+    if not draft.body.strip():
+        errors["body"] = ValidationError(_("Write the text of the message."))
+    if channel == EMAIL:
+        if not draft.subject.strip():
+            errors["subject"] = ValidationError(_("An e-mail needs a subject."))
+        variable = kind.by_name.get(draft.button_variable)
+        if draft.button_label and (variable is None or not variable.is_url):
+            errors["button_variable"] = ValidationError(_("Choose the page that the button opens."))
+    if errors:
+        raise ValidationError(errors)
+
+
+def save_version(template: MessageTemplate, draft: Draft, *, by: Any) -> TemplateVersion:
+    """Make the draft the template's newest version. Raises ValidationError by field; unchanged words make no version."""
+    check_draft(draft, kind=KINDS[template.kind], channel=template.channel)
+    with transaction.atomic():
+        template = MessageTemplate.objects.select_for_update().get(pk=template.pk)
+        current = template.current
+        if current is not None and all(
+            getattr(current, name) == value for name, value in vars(draft).items()
+        ):
+            return current
+        version = TemplateVersion.objects.create(
+            template=template, number=(current.number if current else 0) + 1, created_by=by, **vars(draft)
+        )
+        audit.record(
+            actor=by,
+            action="template_edited",
+            subject=f"template:{template.pk}",
+            data={"version": version.number},
+        )
+    return version
+
+
+def preview(
+    template: MessageTemplate, *, variables: dict[str, Any] | None = None, draft: Draft | None = None
+) -> rendering.Rendered:
+    """Return the message as a customer would get it, with sample values unless others are given."""
+    kind = KINDS[template.kind]
+    if draft is not None:
+        check_draft(draft, kind=kind, channel=template.channel)
+        version = TemplateVersion(template=template, number=0, **vars(draft))
+    else:
+        version = _version_for(template.kind, template.channel, template.language)
+    return rendering.render(
+        version,
+        kind=kind,
+        channel=template.channel,
+        language=template.language,
+        variables={**kind.sample, **(variables or {})},
+    )
+
+
+def send_test(template: MessageTemplate, *, to: str, by: Any) -> Message | None:
+    """Queue the template with sample values to an address of staff's choice."""
+    kind = KINDS[template.kind]
+    own = set(site_variables())
+    with transaction.atomic():
+        message = queue_message(
+            kind=template.kind,
+            channel=template.channel,
+            to=to,
+            language=template.language,
+            variables={name: value for name, value in kind.sample.items() if name not in own},
+            dedupe_key=f"test:{uuid.uuid4()}",
+            qr_text="AP-7F3K2Q" if kind.shows_boarding_pass and template.channel != SMS else "",
+            user=by,
+        )
+        audit.record(actor=by, action="template_tested", subject=f"template:{template.pk}")
+    return message

@@ -1,0 +1,51 @@
+"""Twilio's status callback."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.utils.crypto import constant_time_compare
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_POST
+from twilio.request_validator import RequestValidator
+
+from communications.models import MessageStatus
+from communications.senders.sms import STATUS_PATH
+from communications.services import record_delivery
+
+STATUS_OF = {
+    "sent": MessageStatus.SENT,
+    "delivered": MessageStatus.DELIVERED,
+    "read": MessageStatus.DELIVERED,
+    "undelivered": MessageStatus.BOUNCED,
+    "failed": MessageStatus.FAILED,
+}
+
+
+def _signed_address(request: HttpRequest) -> str:
+    query = request.META.get("QUERY_STRING", "")
+    return settings.SITE_URL + STATUS_PATH + (f"?{query}" if query else "")
+
+
+@csrf_exempt
+@require_POST
+def status(request: HttpRequest) -> HttpResponse:
+    """Take a signed status. The signature covers the public address that we gave, not what a proxy made of it."""
+    parameters = request.POST
+    if not settings.TWILIO_AUTH_TOKEN or not RequestValidator(settings.TWILIO_AUTH_TOKEN).validate(
+        _signed_address(request), parameters, request.headers.get("X-Twilio-Signature", "")
+    ):
+        return HttpResponse(status=403)
+    if not constant_time_compare(parameters.get("AccountSid", ""), settings.TWILIO_ACCOUNT_SID):
+        return HttpResponse(status=403)
+    sid, said = parameters.get("MessageSid", ""), parameters.get("MessageStatus", "")
+    # Unknown or repeated, Twilio can do nothing better: it is thanked all the same.
+    record_delivery(
+        event_id=f"Twilio:{sid}:{said}",
+        kind=said,
+        to_status=STATUS_OF.get(said),
+        message_id=request.GET.get("message", ""),
+        provider_ref=sid,
+        detail=" ".join(filter(None, (parameters.get("ErrorCode", ""), parameters.get("ErrorMessage", "")))),
+    )
+    return HttpResponse(status=204)

@@ -1,0 +1,12 @@
+"""Where mail and SMS providers report. Mounted at /webhooks/."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from communications.webhooks import sendgrid, twilio
+
+urlpatterns = [
+    path("sendgrid/", sendgrid.events, name="sendgrid_events"),
+    path("twilio/status/", twilio.status, name="twilio_status"),
+]

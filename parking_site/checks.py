@@ -1,0 +1,165 @@
+"""Start-up checks: production refuses to start on sandbox addresses, test keys, weak or missing secrets, and names each."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, register
+from django.core.exceptions import ImproperlyConfigured
+
+REQUIRED = (
+    "SECRET_KEY", "JWT_SIGNING_KEY", "SITE_URL", "ALLOWED_HOSTS", "REDIS_URL", "STRIPE_SECRET_KEY", "STRIPE_PUBLISHABLE_KEY",
+    "STRIPE_WEBHOOK_SECRET", "STRIPE_WEBHOOK_UUID", "SENDGRID_API_KEY", "SENDGRID_WEBHOOK_VERIFICATION_KEY",
+    "DEFAULT_FROM_EMAIL", "SUPPORT_EMAIL", "TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "TWILIO_FROM_NUMBER",
+)  # fmt: skip
+PROVIDER_ADDRESSES = ("STRIPE_API_BASE", "STRIPE_JS_URL", "SENDGRID_API_URL", "TWILIO_API_BASE")
+SHORTEST_SECRET = 50
+FEWEST_DIFFERENT_CHARACTERS = 12
+# What a secret looks like that somebody copied from an example or a laptop instead of making one.
+PLACEHOLDERS = (
+    "development-only",
+    "django-insecure",
+    "change-me",
+    "changeme",
+    "replace",
+    "your_",
+    "your-",
+    "sandbox",
+    "example",
+)
+
+
+@register("production")
+def production_is_safe(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Name every setting that production may not run with."""
+    if settings.ENVIRONMENT not in {"development", "test", "production"}:
+        return [_error("E001", "ENVIRONMENT", "is unknown", "Set it to production or development.")]
+    if not settings.PRODUCTION:
+        return []
+    return [*_missing(), *_weak_secrets(), *_test_keys(), *_addresses(), *_switches()]
+
+
+def refuse_unsafe_start() -> None:
+    """Raise ImproperlyConfigured with every problem. For processes that serve without running Django's checks (WSGI)."""
+    problems = production_is_safe(None)
+    if problems:
+        lines = "\n".join(f"  {problem.id}: {problem.msg} {problem.hint}" for problem in problems)
+        raise ImproperlyConfigured(f"This configuration may not serve customers:\n{lines}")
+
+
+def _value(name: str) -> Any:
+    try:
+        return getattr(settings, name)
+    except ImproperlyConfigured:  # how Django says that SECRET_KEY is empty
+        return ""
+
+
+def _error(number: str, name: str, what: str, hint: str) -> CheckMessage:
+    return Error(f"{name} {what}.", hint=hint, id=f"parking.{number}")
+
+
+def _missing() -> list[CheckMessage]:
+    return [
+        _error(
+            "E002",
+            name,
+            "is missing",
+            f"Set {name} in the environment; .env.production.example says what it is.",
+        )
+        for name in REQUIRED
+        if not _value(name)
+    ]
+
+
+def _weak_secrets() -> list[CheckMessage]:
+    problems = []
+    for name in ("SECRET_KEY", "JWT_SIGNING_KEY"):
+        secret = _value(name)
+        if not secret:
+            continue
+        short = len(secret) < SHORTEST_SECRET or len(set(secret)) < FEWEST_DIFFERENT_CHARACTERS
+        if short or _is_placeholder(secret):
+            problems.append(
+                _error(
+                    "E003",
+                    name,
+                    "is weak",
+                    f"Use {SHORTEST_SECRET} or more random characters: openssl rand -base64 48",
+                )
+            )
+    if _value("SECRET_KEY") and _value("SECRET_KEY") == _value("JWT_SIGNING_KEY"):
+        problems.append(
+            _error("E003", "JWT_SIGNING_KEY", "equals SECRET_KEY", "Give tokens and sessions a secret each.")
+        )
+    for name in ("STRIPE_WEBHOOK_SECRET", "SENDGRID_API_KEY", "TWILIO_AUTH_TOKEN"):
+        if _is_placeholder(_value(name)):
+            problems.append(_error("E003", name, "is a placeholder", "Set the provider's own value."))
+    return problems
+
+
+def _is_placeholder(text: str) -> bool:
+    return any(mark in text.lower() for mark in PLACEHOLDERS)
+
+
+def _test_keys() -> list[CheckMessage]:
+    problems = []
+    for name, live in (
+        ("STRIPE_SECRET_KEY", ("sk_live_", "rk_live_")),
+        ("STRIPE_PUBLISHABLE_KEY", ("pk_live_",)),
+    ):
+        key = _value(name)
+        if key and not key.startswith(live):
+            problems.append(
+                _error("E004", name, "is not a live key", f"Production takes {' or '.join(live)} keys only.")
+            )
+    return problems
+
+
+def _addresses() -> list[CheckMessage]:
+    problems = []
+    if settings.SANDBOX_URL:
+        problems.append(_error("E005", "SANDBOX_URL", "is set", "Production has no sandbox: remove it."))
+    for name in PROVIDER_ADDRESSES:
+        address = urlsplit(_value(name) or "")
+        if address.netloc and (address.scheme != "https" or _is_local(address.hostname or "")):
+            problems.append(
+                _error("E005", name, "is not a provider's address", "Remove it: the default is right.")
+            )
+    site = urlsplit(_value("SITE_URL") or "")
+    if _value("SITE_URL") and (site.scheme != "https" or not site.hostname or _is_local(site.hostname)):
+        problems.append(
+            _error("E006", "SITE_URL", "is not a public https address", "Such as https://parking.example.com")
+        )
+    if "*" in settings.ALLOWED_HOSTS:
+        problems.append(
+            _error("E006", "ALLOWED_HOSTS", "allows every host", "Name the hosts that you serve.")
+        )
+    if getattr(settings, "CORS_ALLOW_ALL_ORIGINS", False):
+        problems.append(
+            _error("E006", "CORS_ALLOW_ALL_ORIGINS", "is on", "List partners in CORS_ALLOWED_ORIGINS.")
+        )
+    return problems
+
+
+def _is_local(host: str) -> bool:
+    if host == "localhost" or host.endswith((".localhost", ".local")):
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_private or address.is_unspecified
+
+
+def _switches() -> list[CheckMessage]:
+    problems = []
+    if settings.DEBUG:
+        problems.append(
+            _error("E007", "DEBUG", "is on", "It shows customers our source and secrets: remove it.")
+        )
+    if not settings.RATE_LIMITS_ENABLED:
+        problems.append(_error("E007", "RATE_LIMITS_ENABLED", "is off", "Remove it: the default is on."))
+    return problems

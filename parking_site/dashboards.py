@@ -1,0 +1,368 @@
+"""The staff's landing page, navigation, and one booking's whole story.
+
+Here, on the top floor, because a figure or a story may need every app.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from django.apps import apps
+from django.conf import settings
+from django.contrib import admin
+from django.db import connection
+from django.db.models import Count, Min, Q, Sum
+from django.http import HttpRequest
+from django.templatetags.static import static
+from django.urls import NoReverseMatch, reverse
+from django.utils import formats, timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from bookings.admin import local_days
+from bookings.models import Airport, Booking, CarPark, Occupancy, Pool
+from communications.models import Message
+from foundation.money import Money
+from payments.models import Break, EventStatus, Payment, ProviderEvent, Refund
+
+EXPECTED = (Booking.Status.CONFIRMED, Booking.Status.ARRIVED, Booking.Status.COMPLETED)
+REFUNDS_ON_THEIR_WAY = ("requested", "submitted", "pending", "unknown")
+QUEUE_IS_LATE_AFTER = timedelta(minutes=5)
+WORKER_IS_GONE_AFTER = timedelta(minutes=2)
+
+# (group, [(icon, model)]) in the order in which a day's work needs them.
+NAVIGATION = [
+    (gettext_lazy("Desk"), [
+        ("local_parking", "bookings.Booking"),
+        ("payments", "payments.Payment"),
+        ("currency_exchange", "payments.Refund"),
+        ("outgoing_mail", "communications.Message"),
+    ]),
+    (gettext_lazy("Car parks"), [
+        ("flight", "bookings.Airport"),
+        ("garage", "bookings.CarPark"),
+        ("business", "bookings.Operator"),
+        ("sell", "bookings.Tariff"),
+        ("policy", "bookings.CancellationPolicy"),
+    ]),
+    (gettext_lazy("Books"), [
+        ("rule", "payments.Break"),
+        ("account_balance", "payments.LedgerTransaction"),
+        ("webhook", "payments.ProviderEvent"),
+    ]),
+    (gettext_lazy("Messages"), [
+        ("draft", "communications.MessageTemplate"),
+        ("block", "communications.Suppression"),
+        ("mark_email_read", "communications.DeliveryEvent"),
+    ]),
+    (gettext_lazy("People and trail"), [
+        ("person", "accounts.User"),
+        ("badge", "auth.Group"),
+        ("history", "foundation.AuditEntry"),
+        ("schedule", "procrastinate.ProcrastinateJob"),
+    ]),
+]  # fmt: skip
+
+
+def environment_badge(request: HttpRequest) -> list[Any] | None:
+    """Mark every page outside production, so that nobody refunds a customer in the wrong window."""
+    return None if settings.PRODUCTION else [_("Sandbox"), "warning"]
+
+
+def stylesheet(request: HttpRequest) -> str:
+    return static("operations/operations.css")
+
+
+def browser_tab_icon(request: HttpRequest) -> str:
+    return static("img/sign.svg")
+
+
+def navigation(request: HttpRequest) -> list[dict[str, Any]]:
+    """Return the sidebar: only pages that this person may open."""
+    groups: list[dict[str, Any]] = [
+        {"items": [{"title": _("Today"), "icon": "space_dashboard", "link": reverse("admin:index")}]}
+    ]
+    for title, entries in NAVIGATION:
+        items = [item for icon, label in entries if (item := _navigation_item(request, icon, label))]
+        if items:
+            groups.append({"title": str(title), "separator": True, "items": items})
+    return groups
+
+
+def _navigation_item(request: HttpRequest, icon: str, label: str) -> dict[str, Any] | None:
+    try:
+        model = apps.get_model(label)
+    except LookupError:
+        return None
+    model_admin = admin.site._registry.get(model)
+    if model_admin is None or not model_admin.has_view_permission(request):
+        return None
+    title = str(model._meta.verbose_name_plural)
+    return {
+        "title": title[:1].upper() + title[1:],
+        "icon": icon,
+        "link": reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist"),
+    }
+
+
+# --- The landing page -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class CarParkToday:
+    """One car park's day on its airport's own calendar. `inside` is spaces taken at this moment."""
+
+    car_park: CarPark
+    now_local: datetime
+    arrivals: int
+    departures: int
+    inside: int
+    capacity: int
+
+    @property
+    def clock(self) -> str:
+        """The airport's weekday and time; a template filter would turn it back into UTC."""
+        return formats.date_format(self.now_local, "D H:i")
+
+    @property
+    def percent(self) -> int:
+        return round(100 * self.inside / self.capacity) if self.capacity else 0
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number on the landing page. `mood` is good, bad, wait or nothing."""
+
+    label: str
+    value: str
+    note: str = ""
+    mood: str = ""
+    link: str = ""
+    is_word: bool = False
+
+
+def landing(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
+    """Add today's figures to the admin index; each part only for those who may view its rows."""
+    now = timezone.now()
+    user = request.user
+    if user.has_perm("bookings.view_booking"):
+        context["car_parks_today"] = car_parks_today(now=now)
+    if user.has_perm("payments.view_payment"):
+        context["money_figures"] = money_figures(now=now)
+    if user.has_perm("communications.view_message"):
+        context["message_figures"] = message_figures(now=now)
+    context["system_figures"] = system_figures(now=now)
+    context["now"] = now
+    context["title"] = _("Today")
+    return context
+
+
+def car_parks_today(*, now: datetime) -> list[CarParkToday]:
+    """Return each open car park's arrivals, departures and spaces taken now. Days are local to each airport."""
+    zones = (
+        Airport.objects.filter(car_parks__isnull=False)
+        .order_by()
+        .values_list("timezone", flat=True)
+        .distinct()
+    )
+    arriving, departing = Q(pk__in=[]), Q(pk__in=[])
+    for name in zones:
+        first, end = local_days(ZoneInfo(name), now, 0, 1)
+        here = Q(product__car_park__airport__timezone=name)
+        arriving |= here & Q(start_at__gte=first, start_at__lt=end)
+        departing |= here & Q(end_at__gte=first, end_at__lt=end)
+    moves: dict[int, Any] = {
+        row["product__car_park"]: row
+        for row in Booking.objects.filter(arriving | departing, status__in=EXPECTED)
+        .order_by()
+        .values("product__car_park")
+        .annotate(arrivals=Count("pk", filter=arriving), departures=Count("pk", filter=departing))
+    }
+    inside = dict(
+        Occupancy.objects.filter(period__contains=now, released_at__isnull=True)
+        .order_by()
+        .values_list("pool__car_park")
+        .annotate(Count("pk"))
+    )
+    capacity = dict(Pool.objects.order_by().values_list("car_park").annotate(Sum("capacity")))
+    car_parks = CarPark.objects.select_related("airport").order_by("airport__iata", "name")
+    return [
+        CarParkToday(
+            car_park=car_park,
+            now_local=now.astimezone(car_park.airport.zone),
+            arrivals=moves.get(car_park.pk, {}).get("arrivals", 0),
+            departures=moves.get(car_park.pk, {}).get("departures", 0),
+            inside=inside.get(car_park.pk, 0),
+            capacity=capacity.get(car_park.pk) or 0,
+        )
+        for car_park in car_parks
+        if car_park.is_open or car_park.pk in moves or car_park.pk in inside
+    ]
+
+
+def money_figures(*, now: datetime) -> list[Figure]:
+    """Return today's takings per currency (UTC day), refunds on their way, and open breaks with the oldest's age."""
+    day = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    payments_link = _changelist(Payment)
+    takings = (
+        Payment.objects.filter(
+            captured_at__gte=day, captured_at__lt=day + timedelta(days=1), captured_minor__gt=0
+        )
+        .order_by("currency")
+        .values_list("currency")
+        .annotate(Sum("captured_minor"), Count("pk"))
+    )
+    figures = [
+        Figure(
+            label=_("Taken today, %(currency)s") % {"currency": currency},
+            value=str(Money(total, currency)),
+            note=_("%(count)d payments") % {"count": count},
+            link=payments_link,
+        )
+        for currency, total, count in takings
+    ] or [Figure(label=_("Taken today"), value=_("Nothing yet"), link=payments_link, is_word=True)]
+    pending = Refund.objects.filter(status__in=REFUNDS_ON_THEIR_WAY).aggregate(
+        count=Count("pk"), oldest=Min("created_at")
+    )
+    sums = (
+        Refund.objects.filter(status__in=REFUNDS_ON_THEIR_WAY)
+        .order_by("currency")
+        .values_list("currency")
+        .annotate(Sum("amount_minor"))
+    )
+    figures.append(
+        Figure(
+            label=_("Refunds on their way"),
+            value=str(pending["count"]),
+            note=", ".join(str(Money(total, currency)) for currency, total in sums),
+            mood="wait" if pending["count"] else "",
+            link=_changelist(Refund),
+        )
+    )
+    breaks = Break.objects.filter(resolved_at__isnull=True).aggregate(
+        count=Count("pk"), oldest=Min("opened_at")
+    )
+    figures.append(
+        Figure(
+            label=_("Open breaks"),
+            value=str(breaks["count"]),
+            note=_("oldest %(age)s") % {"age": age(now - breaks["oldest"])}
+            if breaks["oldest"]
+            else _("the books agree"),
+            mood="bad" if breaks["count"] else "good",
+            link=_changelist(Break),
+        )
+    )
+    return figures
+
+
+def message_figures(*, now: datetime) -> list[Figure]:
+    """Return messages that failed in 7 days, those that may have been sent, and how long the oldest waits."""
+    counts = Message.objects.aggregate(
+        failed=Count(
+            "pk", filter=Q(status__in=["failed", "bounced"], queued_at__gte=now - timedelta(days=7))
+        ),
+        maybe=Count("pk", filter=Q(status="maybe_sent", queued_at__gte=now - timedelta(days=7))),
+        waiting=Count("pk", filter=Q(status__in=["queued", "sending"])),
+        oldest=Min("queued_at", filter=Q(status__in=["queued", "sending"])),
+        sent=Count("pk", filter=Q(sent_at__gte=now - timedelta(days=1))),
+    )
+    waited = now - counts["oldest"] if counts["oldest"] else timedelta()
+    link = _changelist(Message)
+    return [
+        Figure(
+            label=_("Failed or bounced, 7 days"),
+            value=str(counts["failed"]),
+            note=_("%(count)d may have been sent") % {"count": counts["maybe"]} if counts["maybe"] else "",
+            mood="bad" if counts["failed"] else "good",
+            link=link,
+        ),
+        Figure(
+            label=_("Waiting to be sent"),
+            value=str(counts["waiting"]),
+            note=_("oldest %(age)s") % {"age": age(waited)} if counts["waiting"] else _("nothing waits"),
+            mood="bad" if waited > QUEUE_IS_LATE_AFTER else "",
+            link=link,
+        ),
+        Figure(label=_("Sent in 24 hours"), value=str(counts["sent"]), link=link),
+    ]
+
+
+def system_figures(*, now: datetime) -> list[Figure]:
+    """Return green or red for the database, the queue with its workers, dead letters, and the payment mode."""
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW server_version")
+        version = str(cursor.fetchone()[0]).split(" ")[0]
+        cursor.execute(
+            "SELECT count(*), min(coalesce(scheduled_at, %s)) FROM procrastinate_jobs"
+            " WHERE status = 'todo' AND (scheduled_at IS NULL OR scheduled_at <= %s)",
+            [now, now],
+        )
+        waiting = cursor.fetchone()[0]
+        cursor.execute(
+            "SELECT min(e.at) FROM procrastinate_jobs j JOIN procrastinate_events e ON e.job_id = j.id AND e.type = 'deferred'"
+            " WHERE j.status = 'todo' AND j.scheduled_at IS NULL"
+        )
+        oldest = cursor.fetchone()[0]
+        cursor.execute("SELECT max(last_heartbeat) FROM procrastinate_workers")
+        heartbeat = cursor.fetchone()[0]
+    late = bool(oldest and now - oldest > QUEUE_IS_LATE_AFTER)
+    alive = bool(heartbeat and now - heartbeat < WORKER_IS_GONE_AFTER)
+    dead = ProviderEvent.objects.filter(status=EventStatus.DEAD).count()
+    return [
+        Figure(
+            label=_("Database"), value=_("Answers"), note=f"PostgreSQL {version}", mood="good", is_word=True
+        ),
+        Figure(
+            label=_("Worker"),
+            value=_("Running") if alive else _("Not running"),
+            note=_("last seen %(age)s ago") % {"age": age(now - heartbeat)} if heartbeat else _("never seen"),
+            mood="good" if alive else "bad",
+            is_word=True,
+        ),
+        Figure(
+            label=_("Jobs due"),
+            value=str(waiting),
+            note=_("oldest %(age)s") % {"age": age(now - oldest)} if oldest else "",
+            mood="bad" if late else "good",
+        ),
+        Figure(
+            label=_("Provider events given up"),
+            value=str(dead),
+            mood="bad" if dead else "good",
+            link=_changelist(ProviderEvent),
+        ),
+        Figure(
+            label=_("Payments are"),
+            value=_("Live")
+            if settings.STRIPE_LIVE_MODE
+            else _("Sandbox")
+            if settings.SANDBOX_URL
+            else _("Test mode"),
+            note=_("real money moves") if settings.STRIPE_LIVE_MODE else _("no real money moves"),
+            mood="" if settings.STRIPE_LIVE_MODE else "wait",
+            is_word=True,
+        ),
+    ]
+
+
+def age(span: timedelta) -> str:
+    """Say how long in its largest unit: "3 min", "5 h", "2 d"."""
+    seconds = max(0, int(span.total_seconds()))
+    if seconds < 90:
+        return _("%(count)d s") % {"count": seconds}
+    if seconds < 90 * 60:
+        return _("%(count)d min") % {"count": seconds // 60}
+    if seconds < 48 * 3600:
+        return _("%(count)d h") % {"count": seconds // 3600}
+    return _("%(count)d d") % {"count": seconds // 86400}
+
+
+def _changelist(model: Any) -> str:
+    try:
+        return reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
+    except NoReverseMatch:
+        return ""

@@ -1,0 +1,425 @@
+"""The one settings file. Everything that differs between machines comes from the environment.
+
+`.env.production.example` lists every variable. In development every variable has a default that points at the
+built-in sandbox; in production `parking_site.checks` refuses to start on such defaults and names each.
+"""
+
+from datetime import timedelta
+from pathlib import Path
+
+import environ
+from csp.constants import NONCE, NONE, SELF
+from django.utils.translation import gettext_lazy as _
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env = environ.Env()
+if env.bool("READ_DOT_ENV", default=True) and (BASE_DIR / ".env").exists():
+    environ.Env.read_env(BASE_DIR / ".env")
+
+# --- Where we run -----------------------------------------------------------------------------------------------
+ENVIRONMENT = env.str("ENVIRONMENT", default="development")
+PRODUCTION = ENVIRONMENT == "production"
+DEBUG = env.bool("DEBUG", default=False)
+RELEASE = env.str("RELEASE", default="development")
+
+PORT = env.int("PORT", default=8000)
+SANDBOX_PORT = env.int("SANDBOX_PORT", default=8001)
+SANDBOX_URL = "" if PRODUCTION else env.str("SANDBOX_URL", default=f"http://127.0.0.1:{SANDBOX_PORT}")
+SITE_URL = env.str("SITE_URL", default="" if PRODUCTION else f"http://127.0.0.1:{PORT}").rstrip("/")
+SITE_NAME = env.str("SITE_NAME", default="Runway Parking")
+VAR_DIR = Path(env.str("VAR_DIR", default=str(BASE_DIR / "var")))
+
+SECRET_KEY = env.str(
+    "SECRET_KEY", default="" if PRODUCTION else "development-only-session-secret-not-for-production"
+)
+JWT_SIGNING_KEY = env.str(
+    "JWT_SIGNING_KEY", default="" if PRODUCTION else "development-only-jwt-signing-secret-not-for-production"
+)
+ALLOWED_HOSTS = env.list(
+    "ALLOWED_HOSTS", default=[] if PRODUCTION else ["127.0.0.1", "localhost", "[::1]", "testserver"]
+)
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+CORS_ALLOWED_ORIGINS = env.list("CORS_ALLOWED_ORIGINS", default=[])
+CORS_URLS_REGEX = r"^/api/.*$"
+
+# --- Applications -----------------------------------------------------------------------------------------------
+INSTALLED_APPS = [
+    "unfold",
+    "unfold.contrib.filters",
+    "parking_site",
+    "payments",
+    "bookings",
+    "accounts",
+    "communications",
+    "foundation",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.postgres",
+    "django.contrib.humanize",
+    "django_htmx",
+    "allauth",
+    "allauth.account",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "corsheaders",
+    "csp",
+    "anymail",
+    "djstripe",
+    "procrastinate.contrib.django",
+    "phonenumber_field",
+]
+
+MIDDLEWARE = [
+    "foundation.middleware.RequestIdMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "corsheaders.middleware.CorsMiddleware",
+    "foundation.middleware.RejectUnstorableTextMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "parking_site.urls"
+WSGI_APPLICATION = "parking_site.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "csp.context_processors.nonce",
+                "parking_site.context.site",
+            ],
+        },
+    }
+]
+
+# --- Database ---------------------------------------------------------------------------------------------------
+# `make demo` and `make test` start an embedded server and set DATABASE_URL; a server sets its own.
+DATABASES = {"default": env.db("DATABASE_URL", default="postgres://parking@127.0.0.1:5432/parking")}
+DATABASES["default"]["ENGINE"] = "django.db.backends.postgresql"
+DATABASES["default"]["CONN_MAX_AGE"] = 0
+DATABASES["default"].setdefault("OPTIONS", {})
+DATABASES["default"]["OPTIONS"]["pool"] = {
+    "min_size": env.int("DATABASE_POOL_MIN", default=1),
+    "max_size": env.int("DATABASE_POOL_MAX", default=4),
+    "timeout": env.int("DATABASE_POOL_TIMEOUT_SECONDS", default=5),
+}
+DATABASES["default"]["TEST"] = {"NAME": env.str("TEST_DATABASE_NAME", default="test_parking")}
+
+REDIS_URL = env.str("REDIS_URL", default="")
+CACHES = {
+    "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}
+    if REDIS_URL
+    else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+}
+SILENCED_SYSTEM_CHECKS: list[str | None] = [
+    None,  # dj-stripe's notice that its webhook callback is deprecated, which has no id; the signals run inside its transaction
+    "anymail.W003",  # anymail calls SendGrid "unsupported" since mid 2025; it works, and senders/base.py keeps the ESP replaceable
+]
+if not REDIS_URL:
+    # django-ratelimit wants a shared cache. Development is one process, where local memory is shared enough.
+    SILENCED_SYSTEM_CHECKS += ["django_ratelimit.E003", "django_ratelimit.W001"]
+
+# --- People -----------------------------------------------------------------------------------------------------
+AUTH_USER_MODEL = "accounts.User"
+AUTHENTICATION_BACKENDS = [
+    "django.contrib.auth.backends.ModelBackend",
+    "allauth.account.auth_backends.AuthenticationBackend",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+]
+LOGIN_URL = "account_login"
+LOGIN_REDIRECT_URL = "bookings:list"
+LOGOUT_REDIRECT_URL = "bookings:home"
+ACCOUNT_ADAPTER = "accounts.adapter.AccountAdapter"
+ACCOUNT_USER_MODEL_USERNAME_FIELD = None
+ACCOUNT_LOGIN_METHODS = {"email"}
+ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
+ACCOUNT_SIGNUP_FORM_CLASS = "accounts.forms.SignupForm"
+ACCOUNT_EMAIL_VERIFICATION = "mandatory"
+ACCOUNT_CONFIRM_EMAIL_ON_GET = False
+ACCOUNT_LOGIN_ON_EMAIL_CONFIRMATION = False
+ACCOUNT_PREVENT_ENUMERATION = "strict"
+ACCOUNT_UNIQUE_EMAIL = True
+ACCOUNT_SESSION_REMEMBER = True
+ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https" if SITE_URL.startswith("https") else "http"
+
+SESSION_COOKIE_AGE = env.int("SESSION_LIFETIME_SECONDS", default=14 * 24 * 3600)
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = PRODUCTION
+SESSION_COOKIE_NAME = "__Host-session" if PRODUCTION else "session"
+CSRF_COOKIE_NAME = "__Host-csrf" if PRODUCTION else "csrftoken"
+CSRF_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+
+# --- Language and time ------------------------------------------------------------------------------------------
+LANGUAGE_CODE = "en"
+LANGUAGES = [("en", _("English"))]
+USE_I18N = True
+USE_TZ = True
+TIME_ZONE = "UTC"
+PHONENUMBER_DEFAULT_REGION = env.str("PHONE_DEFAULT_REGION", default="GB")
+
+# --- Static files -----------------------------------------------------------------------------------------------
+STATIC_URL = "/static/"
+STATIC_ROOT = Path(env.str("STATIC_ROOT", default=str(VAR_DIR / "static")))
+STATICFILES_DIRS = [BASE_DIR / "static"]
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"
+        if PRODUCTION
+        else "django.contrib.staticfiles.storage.StaticFilesStorage"
+    },
+}
+WHITENOISE_USE_FINDERS = not PRODUCTION
+WHITENOISE_AUTOREFRESH = DEBUG
+
+# --- API --------------------------------------------------------------------------------------------------------
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.api.authentication.BearerAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["foundation.api.StrictJSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "foundation.api.problem_response",
+    "DEFAULT_PAGINATION_CLASS": "foundation.api.CursorPagination",
+    "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
+    "PAGE_SIZE": 25,
+    "COERCE_DECIMAL_TO_STRING": True,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Airport parking API",
+    "DESCRIPTION": "Search, quote, book, pay, cancel and refund. JSON in camelCase; errors are application/problem+json.",
+    "VERSION": "1.0.0",
+    "OAS_VERSION": "3.1.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SCHEMA_PATH_PREFIX": "/api",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SWAGGER_UI_SETTINGS": {"deepLinking": True, "persistAuthorization": False},
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SERVE_AUTHENTICATION": [],
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+}
+SIMPLE_JWT = {
+    "ACCESS_TOKEN_LIFETIME": timedelta(seconds=env.int("JWT_ACCESS_LIFETIME_SECONDS", default=15 * 60)),
+    "REFRESH_TOKEN_LIFETIME": timedelta(
+        seconds=env.int("JWT_REFRESH_LIFETIME_SECONDS", default=14 * 24 * 3600)
+    ),
+    "CHECK_REVOKE_TOKEN": True,  # rotation and revocation: accounts.services
+    "SIGNING_KEY": JWT_SIGNING_KEY,
+    "UPDATE_LAST_LOGIN": False,
+}
+
+# --- Payments ---------------------------------------------------------------------------------------------------
+STRIPE_API_BASE = env.str(
+    "STRIPE_API_BASE", default="https://api.stripe.com" if PRODUCTION else f"{SANDBOX_URL}/stripe"
+)
+STRIPE_JS_URL = env.str(
+    "STRIPE_JS_URL", default="https://js.stripe.com/v3/" if PRODUCTION else f"{SANDBOX_URL}/stripe-js/v3/"
+)
+STRIPE_SECRET_KEY = env.str(
+    "STRIPE_SECRET_KEY", default="" if PRODUCTION else "sk_test_sandboxsandboxsandboxsandbox"
+)
+STRIPE_PUBLISHABLE_KEY = env.str(
+    "STRIPE_PUBLISHABLE_KEY", default="" if PRODUCTION else "pk_test_sandboxsandboxsandboxsandbox"
+)
+STRIPE_WEBHOOK_SECRET = env.str(
+    "STRIPE_WEBHOOK_SECRET", default="" if PRODUCTION else "whsec_sandboxsandboxsandboxsandbox"
+)
+# The path of our endpoint at Stripe: /stripe/webhook/<this uuid>/. Public, but not guessable by scanners.
+STRIPE_WEBHOOK_UUID = env.str(
+    "STRIPE_WEBHOOK_UUID", default="" if PRODUCTION else "3f8a1b7c-52d4-4e0b-9a6e-0d1c2b3a4f5e"
+)
+STRIPE_TIMEOUT_SECONDS = env.int("STRIPE_TIMEOUT_SECONDS", default=20)
+STRIPE_API_VERSION = "2026-08-26.dahlia"
+STRIPE_LIVE_MODE = STRIPE_SECRET_KEY.startswith(("sk_live_", "rk_live_"))
+if not PRODUCTION:  # dj-stripe wants it unset where the real Stripe answers
+    STRIPE_API_HOST = STRIPE_API_BASE
+STRIPE_LIVE_SECRET_KEY = STRIPE_SECRET_KEY if STRIPE_LIVE_MODE else ""
+STRIPE_TEST_SECRET_KEY = "" if STRIPE_LIVE_MODE else STRIPE_SECRET_KEY
+STRIPE_LIVE_PUBLIC_KEY = STRIPE_PUBLISHABLE_KEY if STRIPE_LIVE_MODE else ""
+STRIPE_TEST_PUBLIC_KEY = "" if STRIPE_LIVE_MODE else STRIPE_PUBLISHABLE_KEY
+DJSTRIPE_FOREIGN_KEY_TO_FIELD = "id"
+DJSTRIPE_USE_NATIVE_JSONFIELD = True
+DJSTRIPE_WEBHOOK_EVENT_CALLBACK = "payments.webhooks.stripe.enqueue"
+DJSTRIPE_WEBHOOK_VALIDATION = "verify_signature"
+CURRENCIES = env.list("CURRENCIES", default=["USD", "GBP", "EUR", "CAD", "AUD"])
+
+# --- Messages ---------------------------------------------------------------------------------------------------
+EMAIL_BACKEND = env.str("EMAIL_BACKEND", default="anymail.backends.sendgrid.EmailBackend")
+SENDGRID_API_KEY = env.str("SENDGRID_API_KEY", default="" if PRODUCTION else "SG.sandbox.sandbox")
+SENDGRID_API_URL = env.str(
+    "SENDGRID_API_URL",
+    default="https://api.sendgrid.com/v3/" if PRODUCTION else f"{SANDBOX_URL}/sendgrid/v3/",
+)
+# Empty in development: the sandbox's public key is fetched from it and kept by the quickstart.
+SENDGRID_WEBHOOK_VERIFICATION_KEY = env.str("SENDGRID_WEBHOOK_VERIFICATION_KEY", default="")
+MAIL_TIMEOUT_SECONDS = env.int("MAIL_TIMEOUT_SECONDS", default=20)
+ANYMAIL = {
+    "SENDGRID_API_KEY": SENDGRID_API_KEY,
+    "SENDGRID_API_URL": SENDGRID_API_URL,
+    "SENDGRID_TRACKING_WEBHOOK_VERIFICATION_KEY": SENDGRID_WEBHOOK_VERIFICATION_KEY,
+    "REQUESTS_TIMEOUT": MAIL_TIMEOUT_SECONDS,
+}
+DEFAULT_FROM_EMAIL = env.str(
+    "DEFAULT_FROM_EMAIL", default="" if PRODUCTION else "Runway Parking <hello@runway.example>"
+)
+SERVER_EMAIL = DEFAULT_FROM_EMAIL
+SUPPORT_EMAIL = env.str("SUPPORT_EMAIL", default="" if PRODUCTION else "help@runway.example")
+SUPPORT_PHONE = env.str("SUPPORT_PHONE", default="" if PRODUCTION else "+44 20 7946 0123")
+TWILIO_API_BASE = env.str("TWILIO_API_BASE", default="" if PRODUCTION else f"{SANDBOX_URL}/twilio")
+TWILIO_ACCOUNT_SID = env.str("TWILIO_ACCOUNT_SID", default="" if PRODUCTION else "AC" + "5a" * 16)
+TWILIO_AUTH_TOKEN = env.str("TWILIO_AUTH_TOKEN", default="" if PRODUCTION else "sandbox-twilio-auth-token")
+TWILIO_FROM_NUMBER = env.str("TWILIO_FROM_NUMBER", default="" if PRODUCTION else "+15005550006")
+TWILIO_TIMEOUT_SECONDS = env.int("TWILIO_TIMEOUT_SECONDS", default=20)
+
+# --- Business rules ---------------------------------------------------------------------------------------------
+QUOTE_LIFETIME_MINUTES = env.int("QUOTE_LIFETIME_MINUTES", default=30)
+HOLD_LIFETIME_MINUTES = env.int("HOLD_LIFETIME_MINUTES", default=15)
+BOOKABLE_FROM_HOURS_AHEAD = env.int("BOOKABLE_FROM_HOURS_AHEAD", default=1)
+BOOKABLE_UP_TO_DAYS_AHEAD = env.int("BOOKABLE_UP_TO_DAYS_AHEAD", default=365)
+LONGEST_STAY_DAYS = env.int("LONGEST_STAY_DAYS", default=90)
+OPEN_HOLDS_PER_CUSTOMER = env.int("OPEN_HOLDS_PER_CUSTOMER", default=5)
+RATE_LIMITS_ENABLED = env.bool("RATE_LIMITS_ENABLED", default=True)
+# The header that our own proxy overwrites with the caller's address. Empty: the socket's address is the caller's.
+CLIENT_ADDRESS_HEADER = env.str("CLIENT_ADDRESS_HEADER", default="")
+RATELIMIT_IP_META_KEY = "foundation.middleware.client_address"
+RATELIMIT_ENABLE = RATE_LIMITS_ENABLED
+# "a per address, b per account (or e-mail address)"; a shared office has one address and many accounts.
+RATE_LIMITS = {
+    "token": env.list("RATE_LIMIT_TOKEN", default=["60/m", "10/m"]),
+    "register": env.list("RATE_LIMIT_REGISTER", default=["20/h", "5/h"]),
+    "quotes": env.list("RATE_LIMIT_QUOTES", default=["240/m", "120/m"]),
+    "bookings": env.list("RATE_LIMIT_BOOKINGS", default=["60/m", "20/m"]),
+}
+# /api/health answers 503 when the oldest job that is due has waited longer than this.
+QUEUE_AGE_LIMIT_SECONDS = env.int("QUEUE_AGE_LIMIT_SECONDS", default=300)
+
+# --- Security ---------------------------------------------------------------------------------------------------
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if PRODUCTION else None
+SECURE_SSL_REDIRECT = PRODUCTION
+SECURE_REDIRECT_EXEMPT = [r"^health$", r"^api/health$"]
+SECURE_HSTS_SECONDS = 31536000 if PRODUCTION else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = PRODUCTION
+SECURE_REFERRER_POLICY = "strict-origin-when-cross-origin"
+X_FRAME_OPTIONS = "DENY"
+DATA_UPLOAD_MAX_MEMORY_SIZE = 256 * 1024
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 500
+_stripe_sources = (
+    ["https://js.stripe.com", "https://*.js.stripe.com", "https://hooks.stripe.com"]
+    if not SANDBOX_URL
+    else [SANDBOX_URL]
+)
+CONTENT_SECURITY_POLICY = {
+    "EXCLUDE_URL_PREFIXES": ["/admin/"],  # see parking_site.urls: the admin sets its own, looser policy
+    "DIRECTIVES": {
+        "default-src": [SELF],
+        "script-src": [SELF, NONCE, *_stripe_sources],
+        "style-src": [SELF, NONCE],
+        "img-src": [SELF, "data:"],
+        "connect-src": [SELF, SANDBOX_URL or "https://api.stripe.com"],
+        "frame-src": [SELF, *_stripe_sources],
+        "frame-ancestors": [NONE],
+        "form-action": [SELF, *_stripe_sources],
+        "base-uri": [NONE],
+        "object-src": [NONE],
+    },
+}
+
+# --- Jobs -------------------------------------------------------------------------------------------------------
+PROCRASTINATE_AUTODISCOVER_MODULE_NAME = "tasks"
+
+# --- Logs -------------------------------------------------------------------------------------------------------
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "filters": {"request_id": {"()": "foundation.middleware.RequestIdFilter"}},
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"}},
+    "handlers": {
+        "console": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["request_id"]}
+    },
+    "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
+    "loggers": {
+        "django.server": {"handlers": ["console"], "level": "INFO", "propagate": False},
+        "procrastinate": {"level": "WARNING"},
+        "stripe": {"level": "WARNING"},
+        "twilio": {"level": "WARNING"},  # at INFO it writes numbers and texts
+    },
+}
+
+# --- Admin ------------------------------------------------------------------------------------------------------
+UNFOLD = {
+    "SITE_TITLE": SITE_NAME,
+    "SITE_HEADER": SITE_NAME,
+    "SITE_SUBHEADER": _("Operations"),
+    "SITE_SYMBOL": "local_parking",
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": "parking_site.dashboards.browser_tab_icon"}
+    ],
+    "SITE_URL": "/",
+    "SHOW_HISTORY": True,
+    "SHOW_VIEW_ON_SITE": True,
+    "SHOW_BACK_BUTTON": True,
+    "BORDER_RADIUS": "6px",
+    "ENVIRONMENT": "parking_site.dashboards.environment_badge",
+    "DASHBOARD_CALLBACK": "parking_site.dashboards.landing",
+    "STYLES": ["parking_site.dashboards.stylesheet"],
+    "SIDEBAR": {
+        "show_search": True,
+        "show_all_applications": False,
+        "navigation": "parking_site.dashboards.navigation",
+    },
+    # Charcoal, and signal yellow (#FFC72C). Shades from 600 on are text on white, so they are dark enough to read there;
+    # static/operations/operations.css puts the true yellow, with charcoal text, on every filled button.
+    "COLORS": {
+        "base": {
+            "50": "#fafaf9",
+            "100": "#f4f4f5",
+            "200": "#e4e4e7",
+            "300": "#d1d1d6",
+            "400": "#a1a1aa",
+            "500": "#6e6e76",
+            "600": "#515158",
+            "700": "#3a3a3f",
+            "800": "#2a2a2d",
+            "900": "#1c1c1e",
+            "950": "#111112",
+        },
+        "primary": {
+            "50": "#fff9e6",
+            "100": "#fff0c2",
+            "200": "#ffe38a",
+            "300": "#ffd95e",
+            "400": "#ffd044",
+            "500": "#ffc72c",
+            "600": "#8a5a00",
+            "700": "#734b00",
+            "800": "#5c3c00",
+            "900": "#452d00",
+            "950": "#2b1c00",
+        },
+    },
+}

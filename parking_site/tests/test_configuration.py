@@ -1,0 +1,157 @@
+"""Production says no to an unsafe configuration, and the example lists every variable."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from django.conf import settings as django_settings
+from django.core.exceptions import ImproperlyConfigured
+
+from parking_site.checks import production_is_safe, refuse_unsafe_start
+
+READS = re.compile(r'\benv\.\w+\(\s*"([A-Z][A-Z0-9_]*)"')
+LISTS = re.compile(r"^(?:# )?([A-Z][A-Z0-9_]*)=", re.MULTILINE)
+SAFE: dict[str, Any] = {
+    "ENVIRONMENT": "production",
+    "PRODUCTION": True,
+    "DEBUG": False,
+    "SANDBOX_URL": "",
+    "SITE_URL": "https://parking.acme.net",
+    "ALLOWED_HOSTS": ["parking.acme.net"],
+    "SECRET_KEY": "q7Rk2mVx9Lw4Tz8Yb3Nc6Hd1Jf5Gs0PaEuOiKyQvXlWtMrBnDhFj7",
+    "JWT_SIGNING_KEY": "Zx8Cv3Bn7Mk2Lp9Qw4Er6Ty1Ui5Op0AsDfGhJqRtYzXcVbNmKl4Hg",
+    "REDIS_URL": "redis://127.0.0.1:6379/0",
+    "STRIPE_API_BASE": "https://api.stripe.com",
+    "STRIPE_JS_URL": "https://js.stripe.com/v3/",
+    "STRIPE_SECRET_KEY": "sk_live_" + "a1B2" * 8,
+    "STRIPE_PUBLISHABLE_KEY": "pk_live_" + "a1B2" * 8,
+    "STRIPE_WEBHOOK_SECRET": "whsec_" + "a1B2" * 8,
+    "STRIPE_WEBHOOK_UUID": "5d0d4f0e-6f9b-4f3a-9a8e-0c5b7a1d2e3f",
+    "SENDGRID_API_KEY": "SG.a1b2c3",
+    "SENDGRID_API_URL": "https://api.sendgrid.com/v3/",
+    "SENDGRID_WEBHOOK_VERIFICATION_KEY": "MFkwEwYHKoZIzj0",
+    "DEFAULT_FROM_EMAIL": "hello@acme.net",
+    "SUPPORT_EMAIL": "help@acme.net",
+    "TWILIO_API_BASE": "",
+    "TWILIO_ACCOUNT_SID": "AC" + "1f" * 16,
+    "TWILIO_AUTH_TOKEN": "0a1b2c3d4e5f",
+    "TWILIO_FROM_NUMBER": "+442079460123",
+    "RATE_LIMITS_ENABLED": True,
+}
+
+
+def _problems(settings: Any, **changes: Any) -> set[str]:
+    for name, value in {**SAFE, **changes}.items():
+        setattr(settings, name, value)
+    return {f"{problem.id} {problem.msg}".split(" ", 2)[1] for problem in production_is_safe(None)}
+
+
+def test_the_example_lists_exactly_the_variables_that_settings_reads() -> None:
+    read = set(READS.findall((django_settings.BASE_DIR / "parking_site/settings.py").read_text())) | {
+        "DATABASE_URL"
+    }
+    listed = LISTS.findall((django_settings.BASE_DIR / ".env.production.example").read_text())
+    assert sorted(listed) == sorted(set(listed)), "a variable is listed twice"
+    assert set(listed) == read
+
+
+def test_only_settings_reads_the_environment() -> None:
+    offenders = [
+        str(path.relative_to(django_settings.BASE_DIR))
+        for app in ("accounts", "bookings", "communications", "foundation", "payments", "parking_site")
+        for path in (django_settings.BASE_DIR / app).rglob("*.py")
+        if "tests" not in path.parts
+        and path.name not in {"settings.py", "wsgi.py", "database.py"}
+        and "management" not in path.parts
+        and re.search(r"os\.environ|os\.getenv", path.read_text())
+    ]
+    assert offenders == []
+
+
+def test_the_example_holds_no_secret() -> None:
+    text = (django_settings.BASE_DIR / ".env.production.example").read_text()
+    for name in (
+        "SECRET_KEY",
+        "JWT_SIGNING_KEY",
+        "STRIPE_SECRET_KEY",
+        "SENDGRID_API_KEY",
+        "TWILIO_AUTH_TOKEN",
+    ):
+        assert re.search(rf"^{name}=$", text, re.MULTILINE)
+
+
+def test_a_complete_production_configuration_passes(settings: Any) -> None:
+    assert _problems(settings) == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SITE_URL", "http://parking.acme.net"),
+        ("SITE_URL", "https://localhost"),
+        ("SITE_URL", "https://10.0.0.4"),
+        ("SANDBOX_URL", "http://127.0.0.1:8001"),
+        ("STRIPE_API_BASE", "http://127.0.0.1:8001/stripe"),
+        ("SENDGRID_API_URL", "http://mail.acme.net/"),
+        ("TWILIO_API_BASE", "https://127.0.0.1/twilio"),
+        ("STRIPE_SECRET_KEY", "sk_test_" + "a1B2" * 8),
+        ("STRIPE_PUBLISHABLE_KEY", "pk_test_" + "a1B2" * 8),
+        ("STRIPE_WEBHOOK_SECRET", "whsec_sandboxsandboxsandboxsandbox"),
+        ("STRIPE_WEBHOOK_SECRET", ""),
+        ("SECRET_KEY", "short"),
+        ("SECRET_KEY", ""),
+        ("SECRET_KEY", "a" * 60),
+        ("JWT_SIGNING_KEY", SAFE["SECRET_KEY"]),
+        ("JWT_SIGNING_KEY", "development-only-jwt-signing-secret-not-for-production"),
+        ("REDIS_URL", ""),
+        ("DEBUG", True),
+        ("RATE_LIMITS_ENABLED", False),
+        ("ALLOWED_HOSTS", ["*"]),
+        ("ALLOWED_HOSTS", []),
+    ],
+)
+def test_each_unsafe_setting_is_named(settings: Any, name: str, value: Any) -> None:
+    assert _problems(settings, **{name: value}) == {name}
+
+
+def test_a_misspelt_environment_is_not_taken_for_development(settings: Any) -> None:
+    settings.ENVIRONMENT = "prod"
+    with pytest.raises(ImproperlyConfigured, match="ENVIRONMENT"):
+        refuse_unsafe_start()
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [["-c", "import parking_site.wsgi"], ["manage.py", "procrastinate", "worker"]],
+    ids=["web", "worker"],
+)
+def test_no_entry_starts_and_each_names_all_that_is_missing(entry: list[str]) -> None:
+    kept = {name: os.environ[name] for name in ("PATH", "DATABASE_URL", "HOME") if name in os.environ}
+    run = subprocess.run(
+        [sys.executable, *entry],
+        cwd=django_settings.BASE_DIR,
+        env={
+            **kept,
+            "ENVIRONMENT": "production",
+            "READ_DOT_ENV": "false",
+            "STRIPE_SECRET_KEY": "sk_test_" + "x" * 24,
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert run.returncode != 0
+    for name in (
+        "SECRET_KEY",
+        "JWT_SIGNING_KEY",
+        "SITE_URL",
+        "REDIS_URL",
+        "STRIPE_SECRET_KEY",
+        "TWILIO_AUTH_TOKEN",
+    ):
+        assert f"{name} is" in run.stderr

@@ -1,0 +1,31 @@
+"""The map of every door. API paths have no trailing slash."""
+
+from django.contrib import admin
+from django.urls import include, path, re_path
+
+from foundation.api import unknown_path
+from parking_site.docs import DocsView, SchemaView
+from parking_site.health import liveness, readiness
+
+urlpatterns = [
+    path("health", liveness, name="health"),
+    path("api/health", readiness, name="api-health"),
+    path("api/schema", SchemaView.as_view(), name="api-schema"),
+    path("api/docs", DocsView.as_view(), name="api-docs"),
+    path("api/", include("accounts.api.urls")),
+    path("api/", include("bookings.api.urls")),
+    path("api/", include("payments.api.urls")),
+    re_path(r"^api(/.*)?$", unknown_path),
+    path("admin/", admin.site.urls),
+    path("accounts/", include("allauth.urls")),
+    path("webhooks/", include("communications.webhooks.urls")),
+    path("", include("bookings.pages.urls")),
+    path("", include("payments.pages.urls")),
+    path("", include("accounts.pages.urls")),
+    path("stripe/", include("djstripe.urls", namespace="djstripe")),
+]
+
+handler400 = "parking_site.errors.bad_request"
+handler403 = "parking_site.errors.forbidden"
+handler404 = "parking_site.errors.not_found"
+handler500 = "parking_site.errors.server_error"

@@ -1,0 +1,129 @@
+"""What the payment doors take and give."""
+
+from __future__ import annotations
+
+from datetime import UTC
+from decimal import Decimal
+from typing import Any
+
+from django.utils.dateparse import parse_date, parse_datetime
+from django.utils.translation import gettext_lazy as _
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from foundation.api import StrictSerializer
+
+LONGEST_AMOUNT = 40
+
+
+@extend_schema_field(OpenApiTypes.DECIMAL)
+class AmountField(serializers.Field):
+    """An amount in major units, a JSON number or a string ("50.00"). Its currency decides later what is exact."""
+
+    default_error_messages = {"invalid": _("Enter an amount such as 10.50.")}
+
+    def to_internal_value(self, data: Any) -> str:
+        if isinstance(data, bool) or not isinstance(data, (str, int, Decimal)):
+            self.fail("invalid")
+        text = str(data).strip()
+        if not text or len(text) > LONGEST_AMOUNT or not text.isascii():
+            self.fail("invalid")
+        return text
+
+    def to_representation(self, value: Any) -> str:
+        return str(value)
+
+
+@extend_schema_field(OpenApiTypes.STR)
+class InstantOrDay(serializers.Field):
+    """An ISO 8601 instant with offset, or a day, which is read in UTC."""
+
+    default_error_messages = {"invalid": _("Give a day (2026-07-01) or an instant with its offset.")}
+
+    def to_internal_value(self, data: Any) -> Any:
+        text = str(data)
+        try:
+            if len(text) == 10:
+                return parse_date(text) or self.fail("invalid")
+            moment = parse_datetime(text.replace(" ", "+"))  # an unescaped + arrives as a space
+        except ValueError:
+            self.fail("invalid")
+        if moment is None or moment.tzinfo is None:
+            self.fail("invalid")
+        try:
+            # PostgreSQL refuses offsets beyond 16 hours, Python only from 24 on.
+            return moment.astimezone(UTC)
+        except OverflowError:
+            self.fail("invalid")
+
+    def to_representation(self, value: Any) -> str:
+        return value.isoformat()
+
+
+class IntentInput(StrictSerializer):
+    bookingId = serializers.CharField(max_length=32)
+    amount = AmountField(required=False, help_text=_("Compared with our price; a different one is refused."))
+    currency = serializers.CharField(max_length=3, required=False)
+    provider = serializers.ChoiceField(choices=["stripe"], default="stripe")
+
+
+class IntentAnswer(serializers.Serializer):
+    paymentId = serializers.UUIDField()
+    provider = serializers.CharField()
+    amount = serializers.CharField()
+    currency = serializers.CharField()
+    status = serializers.CharField()
+    paymentIntentId = serializers.CharField()
+    clientSecret = serializers.CharField()
+    publishableKey = serializers.CharField()
+
+
+class ConfirmInput(StrictSerializer):
+    paymentIntentId = serializers.RegexField(r"^pi_[A-Za-z0-9_]{1,250}$")
+
+
+class ConfirmAnswer(serializers.Serializer):
+    paymentId = serializers.UUIDField()
+    status = serializers.CharField()
+    bookingId = serializers.CharField()
+    bookingStatus = serializers.CharField()
+
+
+class RefundInput(StrictSerializer):
+    paymentId = serializers.UUIDField()
+    amount = AmountField(required=False, help_text=_("Without it, all that is left of the payment."))
+    reason = serializers.CharField(max_length=500)
+
+
+class RefundAnswer(serializers.Serializer):
+    refundId = serializers.UUIDField()
+    status = serializers.CharField()
+    amount = serializers.CharField()
+    currency = serializers.CharField()
+
+
+class TransactionsQuery(StrictSerializer):
+    bookingId = serializers.CharField(max_length=32, required=False)
+    vars()["from"] = InstantOrDay(required=False)  # a keyword of Python
+    to = InstantOrDay(required=False, help_text=_("A day includes the whole day."))
+    kind = serializers.ChoiceField(choices=["payment", "refund"], required=False)
+    cursor = serializers.CharField(max_length=200, required=False)
+    pageSize = serializers.IntegerField(min_value=1, max_value=100, default=25)
+
+
+class TransactionAnswer(serializers.Serializer):
+    id = serializers.UUIDField()
+    kind = serializers.ChoiceField(choices=["payment", "refund"])
+    provider = serializers.CharField()
+    amount = serializers.CharField()
+    currency = serializers.CharField()
+    status = serializers.CharField()
+    createdAt = serializers.DateTimeField()
+    bookingId = serializers.CharField()
+
+
+class TransactionsAnswer(serializers.Serializer):
+    results = TransactionAnswer(many=True)
+    next = serializers.CharField(allow_null=True)
+    previous = serializers.CharField(allow_null=True)

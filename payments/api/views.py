@@ -1,0 +1,288 @@
+"""Paying, refunding and the list of transactions, for programs."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+from urllib.parse import urlencode
+
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.exceptions import NotAuthenticated
+from rest_framework.permissions import AllowAny, IsAuthenticated
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from bookings.models import Booking, Cancellation
+from bookings.services.access import booking_for
+from foundation import audit
+from foundation.api import idempotent, query_of, valid
+from foundation.errors import DomainError, InvalidInput, NotAllowed, NotFound
+from foundation.money import Money
+from payments.api import serializers as s
+from payments.api import transactions
+from payments.models import Payment, Refund
+from payments.services import checkout
+from payments.services.refund import refund_cancellation, refundable, request_refund
+from payments.services.settle import settle
+
+GUEST_TOKEN = OpenApiParameter(
+    "X-Guest-Token",
+    OpenApiTypes.STR,
+    OpenApiParameter.HEADER,
+    description=_("Of a booking without an account."),
+)
+KEY = OpenApiParameter(
+    "Idempotency-Key",
+    OpenApiTypes.STR,
+    OpenApiParameter.HEADER,
+    required=True,
+    description=_("1 to 255 printable ASCII characters. A repeat with the same key gets the same answer."),
+)
+INTENT_KEY = OpenApiParameter(
+    "Idempotency-Key",
+    OpenApiTypes.STR,
+    OpenApiParameter.HEADER,
+    description=_(
+        "A repeat with the same key gets the same answer. Without the header the key is derived from the caller and "
+        "the booking: repeats then share the booking's one live payment."
+    ),
+)
+
+
+class CurrencyMismatch(DomainError):
+    code = "currency_mismatch"
+    message = _("The currency is not that of this booking.")
+
+
+class CustomerView(APIView):
+    """A door for a customer with an account or with the guest token of one booking."""
+
+    permission_classes = [AllowAny]
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        if not request.user.is_authenticated and not request.headers.get("X-Guest-Token"):
+            raise NotAuthenticated(_("Sign in with a bearer token, or send the booking's X-Guest-Token."))
+
+    def idempotency_principal(self, request: Request) -> str:
+        if request.user.is_authenticated:
+            return f"user:{request.user.pk}"
+        token = request.headers.get("X-Guest-Token", "")
+        return "guest:" + hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+
+    def booking(self, request: Request, reference: str, *, to_change: bool = False) -> Booking:
+        user = request.user if request.user.is_authenticated else None
+        token = request.headers.get("X-Guest-Token", "")
+        return booking_for(reference, user=user, guest_token=token, to_change=to_change)
+
+
+def _key_of_booking(request: Request) -> str:
+    named = request.data.get("bookingId") if isinstance(request.data, dict) else None
+    return "booking:" + hashlib.sha256(str(named).encode()).hexdigest()
+
+
+def amount_from(text: str, currency: str) -> Money:
+    """Read a positive amount of this currency. Raises InvalidInput."""
+    try:
+        money = Money.from_major(text, currency)
+    except ValueError as error:
+        raise InvalidInput(str(error), field="amount") from None
+    if money.amount_minor <= 0:
+        raise InvalidInput(_("The amount must be above zero."), field="amount")
+    return money
+
+
+class CreateIntentView(CustomerView):
+    @extend_schema(
+        request=s.IntentInput,
+        responses={201: s.IntentAnswer},
+        parameters=[INTENT_KEY, GUEST_TOKEN],
+        tags=["payments"],
+    )
+    @idempotent(derived_key=_key_of_booking)
+    def post(self, request: Request) -> Response:
+        """Start paying a held booking, at our price. An `amount` or `currency` that differs is refused with 422."""
+        asked = valid(s.IntentInput, request)
+        booking = self.booking(request, asked["bookingId"], to_change=True)
+        _compare(asked, booking.total)
+        session = checkout.start(
+            booking,
+            provider=asked["provider"],
+            user=request.user if request.user.is_authenticated else None,
+            now=timezone.now(),
+        )
+        payment = session.payment
+        return Response(
+            {
+                "paymentId": str(payment.pk),
+                "provider": payment.provider,
+                "amount": payment.amount.to_major(),
+                "currency": payment.currency,
+                "status": payment.status,
+                "paymentIntentId": session.provider_ref,
+                "clientSecret": session.client_secret,
+                "publishableKey": session.publishable_key,
+            },
+            status=201,
+        )
+
+
+def _compare(asked: dict[str, Any], price: Money) -> None:
+    expected = {"expectedAmount": price.to_major(), "expectedCurrency": price.currency}
+    if "currency" in asked and asked["currency"].upper() != price.currency:
+        raise CurrencyMismatch(
+            _("This booking costs %(amount)s %(currency)s. Send that currency, or leave it out.")
+            % {"amount": price.to_major(), "currency": price.currency},
+            **expected,
+        )
+    if "amount" in asked and amount_from(asked["amount"], price.currency) != price:
+        raise checkout.AmountMismatch(
+            _("This booking costs %(amount)s %(currency)s. Send that amount, or leave it out.")
+            % {"amount": price.to_major(), "currency": price.currency},
+            **expected,
+        )
+
+
+class ConfirmStripeView(CustomerView):
+    @extend_schema(
+        request=s.ConfirmInput, responses={200: s.ConfirmAnswer}, parameters=[GUEST_TOKEN], tags=["payments"]
+    )
+    def post(self, request: Request) -> Response:
+        """Look the payment up at Stripe and say where it and the booking stand. Repeating it does no harm."""
+        asked = valid(s.ConfirmInput, request)
+        payment = (
+            Payment.objects.select_related("booking")
+            .filter(provider="stripe", provider_ref=asked["paymentIntentId"])
+            .first()
+        )
+        if payment is None:
+            raise NotFound(_("There is no such payment here."))
+        self.booking(request, payment.booking.reference)
+        settled = settle(payment.pk)
+        booking_status = Booking.objects.values_list("status", flat=True).get(pk=payment.booking_id)
+        return Response(
+            {
+                "paymentId": str(settled.pk),
+                "status": settled.status,
+                "bookingId": payment.booking.reference,
+                "bookingStatus": booking_status,
+            }
+        )
+
+
+class RefundView(CustomerView):
+    @extend_schema(
+        request=s.RefundInput,
+        responses={202: s.RefundAnswer},
+        parameters=[KEY, GUEST_TOKEN],
+        tags=["payments"],
+    )
+    @idempotent()
+    def post(self, request: Request) -> Response:
+        """Give money back. Staff with the refund permission: any part. The owner: what the policy gives, once cancelled."""
+        asked = valid(s.RefundInput, request)
+        payment = Payment.objects.select_related("booking").filter(pk=asked["paymentId"]).first()
+        if payment is None:
+            raise NotFound(_("There is no such payment here."))
+        user = request.user
+        if user.is_authenticated and user.is_staff:
+            refund = self._by_staff(user, payment, asked)
+        else:
+            self.booking(request, payment.booking.reference)
+            refund = self._by_owner(payment, asked)
+        return Response(
+            {
+                "refundId": str(refund.pk),
+                "status": refund.status,
+                "amount": refund.amount.to_major(),
+                "currency": refund.currency,
+            },
+            status=202,
+        )
+
+    def _by_staff(self, user: Any, payment: Payment, asked: dict[str, Any]) -> Refund:
+        if not user.has_perm("payments.refund_payment"):
+            audit.record(actor=user, action="payment.refund_refused", subject=f"payment:{payment.pk}")
+            raise NotAllowed(
+                _("Your account may not refund payments. Ask an administrator for the refund permission.")
+            )
+        wanted = amount_from(asked["amount"], payment.currency) if "amount" in asked else refundable(payment)
+        return request_refund(
+            payment,
+            amount_minor=wanted.amount_minor,
+            reason=asked["reason"],
+            requested_by=user,
+            source="staff",
+        )
+
+    def _by_owner(self, payment: Payment, asked: dict[str, Any]) -> Refund:
+        due = Cancellation.objects.filter(booking_id=payment.booking_id).first()
+        if due is None:
+            raise NotAllowed(
+                _(
+                    "Cancel the booking to get back what its policy gives: the preview at "
+                    "/api/bookings/%(reference)s/cancellation says how much. The refund then starts by itself."
+                )
+                % {"reference": payment.booking.reference}
+            )
+        given = Money(due.refund_minor, due.currency)
+        if not given or ("amount" in asked and amount_from(asked["amount"], payment.currency) != given):
+            raise NotAllowed(
+                _("The policy of this booking gives back %(amount)s %(currency)s.")
+                % {"amount": given.to_major(), "currency": given.currency}
+            )
+        refund = Refund.objects.filter(cancellation=due).first()
+        if refund is None:
+            refund_cancellation(due.pk)
+            refund = Refund.objects.filter(cancellation=due).first()
+        if refund is None or refund.payment_id != payment.pk:
+            raise NotAllowed(_("The refund of this booking does not belong to this payment."))
+        return refund
+
+
+class TransactionsView(APIView):
+    permission_classes = [IsAuthenticated]
+
+    @extend_schema(
+        operation_id="payments_transactions_list",
+        parameters=[s.TransactionsQuery],
+        responses={200: s.TransactionsAnswer},
+        tags=["payments"],
+    )
+    def get(self, request: Request) -> Response:
+        """Payments and refunds, newest first: one's own; all for staff who may view payments."""
+        asked = query_of(s.TransactionsQuery, request)
+        rows, following, preceding = transactions.page_of(request.user, asked)
+        return Response(
+            {
+                "results": [transactions.body(row) for row in rows],
+                "next": _address(request, following),
+                "previous": _address(request, preceding),
+            }
+        )
+
+
+def _address(request: Request, cursor: str | None) -> str | None:
+    if cursor is None:
+        return None
+    query = urlencode({**dict(request.query_params.items()), "cursor": cursor})
+    return request.build_absolute_uri(f"{request.path}?{query}")
+
+
+class TransactionView(APIView):
+    permission_classes = [IsAuthenticated]
+
+    @extend_schema(responses={200: s.TransactionAnswer}, tags=["payments"])
+    def get(self, request: Request, transaction_id: Any) -> Response:
+        """One payment or refund."""
+        row = (
+            transactions.visible_payments(request.user).filter(pk=transaction_id).first()
+            or transactions.visible_refunds(request.user).filter(pk=transaction_id).first()
+        )
+        if row is None:
+            raise NotFound(_("There is no such transaction here."))
+        return Response(transactions.body(row))

@@ -1,0 +1,89 @@
+"""What a provider can be asked, what it answers, and how it can fail. No provider's words here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from django.utils.translation import gettext_lazy as _
+
+from foundation.errors import DomainError
+
+
+class ProviderError(DomainError):
+    code = "provider_error"
+    message = _("The payment provider could not do that.")
+
+
+class Declined(ProviderError):
+    """An outcome: the bank said no."""
+
+    code = "declined"
+    message = _("The bank declined the payment.")
+
+
+class Rejected(ProviderError):
+    """Our fault: the provider refuses the request as it is. Repeating it is useless."""
+
+    code = "provider_rejected"
+
+
+class Unavailable(ProviderError):
+    """Nothing was done. Try again later."""
+
+    code = "provider_unavailable"
+    message = _(
+        "The payment provider does not answer just now. Nothing was taken. Please try again in a minute."
+    )
+
+
+class OutcomeUnknown(ProviderError):
+    """It may have been done. Look before any repeat."""
+
+    code = "provider_unavailable"
+    message = _("The payment provider did not answer in time. We are checking; please try again in a minute.")
+
+
+@dataclass(frozen=True)
+class ProviderRefund:
+    """A refund as the provider has it; `status` is one of pending, succeeded, failed."""
+
+    ref: str
+    amount_minor: int
+    currency: str
+    status: str
+    our_id: str
+    failure_code: str
+
+
+@dataclass(frozen=True)
+class ProviderPayment:
+    """A payment as the provider has it; `status` in our words. Amounts in minor units."""
+
+    ref: str
+    status: str
+    amount_minor: int
+    currency: str
+    captured_minor: int
+    our_id: str
+    client_secret: str
+    method_label: str = ""
+    failure_code: str = ""
+    failure_message: str = ""
+    fee_minor: int = 0
+    fee_currency: str = ""
+    refunds: tuple[ProviderRefund, ...] = ()
+
+
+class Gateway(Protocol):
+    resend_window_hours: int
+    publishable_key: str
+
+    def create_payment(self, payment: Any, *, customer_ref: str) -> ProviderPayment: ...
+    def find_payment(self, payment_id: str, *, since: datetime) -> ProviderPayment | None: ...
+    def fetch_payment(self, ref: str) -> ProviderPayment: ...
+    def cancel_payment(self, ref: str) -> None: ...
+    def refund(self, refund: Any) -> ProviderRefund: ...
+    def find_refund(self, payment_ref: str, refund_id: str) -> ProviderRefund | None: ...
+    def create_customer(self, user: Any) -> str: ...

@@ -1,0 +1,84 @@
+"""The oracle: re-derive every sum and state, and name each violation. Exit code 1 when there is one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import BaseCommand
+from django.db import connection
+
+# rule -> SQL that returns one text per violation
+RULES = {
+    "a ledger transaction does not add up to zero": """
+        SELECT t.source_key || ' ' || e.currency || ' ' || sum(e.amount_minor)
+        FROM payments_ledgertransaction t JOIN payments_ledgerentry e ON e.transaction_id = t.id
+        GROUP BY t.source_key, e.currency HAVING sum(e.amount_minor) <> 0""",
+    "a ledger transaction has no entries": """
+        SELECT t.source_key FROM payments_ledgertransaction t
+        WHERE NOT EXISTS (SELECT 1 FROM payments_ledgerentry e WHERE e.transaction_id = t.id)""",
+    "a payment's captured amount is not its one capture in the ledger": """
+        SELECT p.id || ' captured ' || p.captured_minor || ', ledger ' || COALESCE(sum(e.amount_minor), 0)
+        FROM payments_payment p
+        LEFT JOIN payments_ledgertransaction t ON t.payment_id = p.id AND t.kind = 'capture'
+        LEFT JOIN payments_ledgerentry e ON e.transaction_id = t.id AND e.account = 'provider_balance' AND e.currency = p.currency
+        GROUP BY p.id HAVING p.captured_minor <> COALESCE(sum(e.amount_minor), 0)
+            OR count(DISTINCT t.id) <> (p.captured_minor > 0)::int""",
+    "a payment's refunded amount is not what the ledger says": """
+        SELECT p.id || ' refunded ' || p.refunded_minor || ', ledger ' || COALESCE(sum(e.amount_minor), 0)
+        FROM payments_payment p
+        LEFT JOIN payments_ledgertransaction t ON t.payment_id = p.id AND t.kind IN ('refund', 'refund_reversal')
+        LEFT JOIN payments_ledgerentry e ON e.transaction_id = t.id AND e.account = 'customer_refunds'
+        GROUP BY p.id HAVING p.refunded_minor <> COALESCE(sum(e.amount_minor), 0)""",
+    "a payment's reserved or refunded amount is not the sum of its refunds": """
+        SELECT p.id::text FROM payments_payment p LEFT JOIN payments_refund r ON r.payment_id = p.id GROUP BY p.id
+        HAVING p.reserved_minor <> COALESCE(sum(r.amount_minor) FILTER (WHERE r.status NOT IN ('failed', 'cancelled')), 0)
+            OR p.refunded_minor <> COALESCE(sum(r.amount_minor) FILTER (WHERE r.status = 'succeeded'), 0)""",
+    "more was refunded than captured": """
+        SELECT id::text FROM payments_payment WHERE refunded_minor > captured_minor OR captured_minor > amount_minor""",
+    "a booking is confirmed without being paid": """
+        SELECT b.reference FROM bookings_booking b
+        WHERE b.status IN ('confirmed', 'arrived', 'completed', 'no_show') AND b.total_minor > 0
+          AND NOT EXISTS (SELECT 1 FROM payments_payment p WHERE p.booking_id = b.id AND p.captured_minor = b.total_minor)""",
+    "money was captured for a booking that was not given, and no refund is under way": """
+        SELECT b.reference FROM bookings_booking b JOIN payments_payment p ON p.booking_id = b.id
+        WHERE p.captured_minor > 0 AND b.status IN ('held', 'expired')
+          AND p.reserved_minor < p.captured_minor""",
+    "a pool is over its capacity": """
+        SELECT k.name || ' at ' || s.at || ': ' || max(s.taken) || ' of ' || k.capacity FROM (
+            SELECT pool_id, at, sum(step) OVER (PARTITION BY pool_id ORDER BY at, step ROWS UNBOUNDED PRECEDING) AS taken FROM (
+                SELECT pool_id, lower(period) AS at, 1 AS step FROM bookings_occupancy WHERE released_at IS NULL
+                UNION ALL
+                SELECT pool_id, upper(period), -1 FROM bookings_occupancy WHERE released_at IS NULL) AS steps) AS s
+        JOIN bookings_pool k ON k.id = s.pool_id WHERE s.taken > k.capacity GROUP BY k.name, s.at, k.capacity""",
+    "a payment is stuck": """
+        SELECT id || ' ' || status FROM payments_payment
+        WHERE status IN ('created', 'submitted', 'unknown') AND created_at < now() - interval '1 hour'""",
+    "a refund is stuck": """
+        SELECT id || ' ' || status FROM payments_refund
+        WHERE status IN ('requested', 'submitted', 'unknown') AND created_at < now() - interval '1 hour'""",
+    "an event is stuck": """
+        SELECT event_ref FROM payments_providerevent
+        WHERE status = 'received' AND received_at < now() - interval '1 hour'""",
+    "a cancellation's refund was not requested": """
+        SELECT b.reference FROM bookings_cancellation c JOIN bookings_booking b ON b.id = c.booking_id
+        JOIN payments_payment p ON p.booking_id = b.id AND p.captured_minor > p.reserved_minor
+        WHERE c.refund_minor > 0 AND NOT EXISTS (SELECT 1 FROM payments_refund r WHERE r.cancellation_id = c.id)
+          AND c.created_at < now() - interval '10 minutes'""",
+}
+
+
+class Command(BaseCommand):
+    help = "Check the books against every rule. Exits 1 and lists the violations if there are any."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        violations = 0
+        with connection.cursor() as cursor:
+            for rule, sql in RULES.items():
+                cursor.execute(sql)
+                for (text,) in cursor.fetchall():
+                    violations += 1
+                    self.stderr.write(f"{rule}: {text}")
+        if violations:
+            self.stderr.write(f"{violations} violations")
+            raise SystemExit(1)
+        self.stdout.write(f"The books are right: {len(RULES)} rules hold.")

@@ -1,0 +1,71 @@
+"""The ledger: append-only double entry. Each transaction's entries add up to zero per currency."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
+
+
+class Account(models.TextChoices):
+    """Debits are positive, credits negative."""
+
+    PROVIDER_BALANCE = "provider_balance", _("money held by the provider")
+    CUSTOMER_PAYMENTS = "customer_payments", _("taken from customers")
+    CUSTOMER_REFUNDS = "customer_refunds", _("given back to customers")
+    PROVIDER_FEES = "provider_fees", _("fees of the provider")
+
+
+class LedgerTransaction(models.Model):
+    """One fact about money. `source_key` is unique, so a fact that is seen twice is booked once."""
+
+    source_key = models.CharField(_("source"), max_length=128, unique=True)
+    kind = models.CharField(
+        _("kind"),
+        max_length=24,
+        choices=[
+            ("capture", _("capture")),
+            ("refund", _("refund")),
+            ("refund_reversal", _("refund returned")),
+            ("fee", _("fee")),
+        ],
+    )
+    booking_reference = models.CharField(_("booking"), max_length=16, db_index=True)
+    payment = models.ForeignKey(
+        "payments.Payment", on_delete=models.PROTECT, related_name="ledger", verbose_name=_("payment")
+    )
+    refund = models.ForeignKey(
+        "payments.Refund",
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="ledger",
+        verbose_name=_("refund"),
+    )
+    occurred_at = models.DateTimeField(_("at"), db_index=True)
+    description = models.CharField(_("description"), max_length=200, blank=True)
+
+    class Meta:
+        verbose_name = _("ledger transaction")
+        verbose_name_plural = _("ledger")
+        ordering = ["-occurred_at", "-pk"]
+
+    def __str__(self) -> str:
+        return self.source_key
+
+
+class LedgerEntry(models.Model):
+    """One side of a ledger transaction; amount_minor is signed, in the currency's minor unit."""
+
+    transaction = models.ForeignKey(LedgerTransaction, on_delete=models.PROTECT, related_name="entries")
+    account = models.CharField(_("account"), max_length=24, choices=Account.choices, db_index=True)
+    amount_minor = models.BigIntegerField(_("amount"))
+    currency = models.CharField(_("currency"), max_length=3)
+
+    class Meta:
+        verbose_name = _("ledger entry")
+        verbose_name_plural = _("ledger entries")
+        constraints = [models.CheckConstraint(condition=~Q(amount_minor=0), name="ledger_entry_not_zero")]
+
+    def __str__(self) -> str:
+        return f"{self.account} {self.amount_minor} {self.currency}"

@@ -1,0 +1,157 @@
+"""Paying for a held booking, coming back from the bank, and the confirmation."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlencode
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import get_language, gettext_lazy
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from bookings.models import Booking
+from bookings.pages.access import booking_from
+from bookings.pages.manage import pass_context
+from foundation.errors import DomainError
+from payments import queries
+from payments.models import Payment, PaymentStatus
+from payments.services import checkout, settle
+
+PAID = (Booking.Status.CONFIRMED, Booking.Status.ARRIVED, Booking.Status.COMPLETED)
+# The bank is at work, or nobody knows yet: paying again could pay twice.
+WAITING = (PaymentStatus.PROCESSING, PaymentStatus.UNKNOWN)
+# What a card holder can do about a decline, by the provider's code. Anything else gets the general sentence.
+ADVICE = {
+    "insufficient_funds": gettext_lazy("The card has not enough money available. Use another card."),
+    "expired_card": gettext_lazy("The card has expired. Use another card."),
+    "incorrect_cvc": gettext_lazy("The security code does not match. Check it and try again."),
+    "lost_card": gettext_lazy("Your bank declined the card. Use another card."),
+    "processing_error": gettext_lazy("The bank could not process the card just now. Try again in a minute."),
+    "authentication_required": gettext_lazy(
+        "Your bank wants to check that it is you. Try again and follow its steps."
+    ),
+    "payment_intent_authentication_failure": gettext_lazy(
+        "Your bank could not check that it was you. Try again, or use another card."
+    ),
+}
+
+
+@never_cache
+@require_safe
+def pay(request: HttpRequest, reference: str) -> HttpResponse:
+    """Show the card form for a held booking. Opening it twice, or refreshing it, finds the same payment."""
+    booking = booking_from(request, reference, to_change=True)
+    if booking.status in PAID:
+        return redirect("payments:confirmed", reference=booking.reference)
+    now = timezone.now()
+    context = pass_context(booking)
+    if booking.status == Booking.Status.CANCELLED:
+        return redirect("bookings:detail", reference=booking.reference)
+    if booking.status != Booking.Status.HELD or booking.hold_expires_at <= now:
+        return hold_expired(request, booking, context)
+    user = request.user if request.user.is_authenticated else None
+    try:
+        session = checkout.start(booking, user=user, now=now)
+    except checkout.HoldExpired:
+        return hold_expired(request, booking, context)
+    except checkout.AlreadyPaid:
+        return redirect("payments:return", reference=booking.reference)
+    except DomainError as error:
+        return render(request, "payments/unavailable.html", context | {"reason": error.message}, status=503)
+    return render(
+        request,
+        "payments/pay.html",
+        context
+        | {
+            "session": session,
+            "stripe_js_url": settings.STRIPE_JS_URL,
+            "return_url": request.build_absolute_uri(reverse("payments:return", args=[booking.reference])),
+            "locale": get_language() or "en",
+            "declined": _decline_reason(booking) if request.GET.get("declined") == "1" else "",
+            "seconds_left": max(0, int((booking.hold_expires_at - now).total_seconds())),
+        },
+    )
+
+
+def hold_expired(request: HttpRequest, booking: Booking, context: dict[str, Any]) -> HttpResponse:
+    """Say that the space was let go, with one button that books again with the same details."""
+    again = {
+        "drop_off": f"{booking.local_start:%Y-%m-%dT%H:%M}",
+        "return": f"{booking.local_end:%Y-%m-%dT%H:%M}",
+        "name": booking.driver_name,
+        "email": booking.driver_email,
+        "phone": str(booking.driver_phone),
+        "plate": booking.plate,
+        "outbound_flight": booking.outbound_flight,
+        "return_flight": booking.return_flight,
+        "shown_total_minor": str(booking.total_minor),
+    }
+    search = urlencode(
+        {"airport": context["airport"].iata, "drop_off": again["drop_off"], "return": again["return"]}
+    )
+    context |= {"again": again.items(), "search_url": f"{reverse('bookings:search')}?{search}"}
+    return render(request, "payments/hold_expired.html", context, status=410)
+
+
+@never_cache
+@require_safe
+def returned(request: HttpRequest, reference: str) -> HttpResponse:
+    """Ask the provider how the payment went and go on: confirmed, back to the card form, or waiting."""
+    booking = booking_from(request, reference)
+    payment = _latest(booking)
+    if payment is None:
+        return redirect("payments:pay", reference=booking.reference)
+    unreachable = False
+    try:
+        payment = settle.settle(payment.pk)
+    except DomainError:
+        unreachable = True  # the janitor asks again; the page keeps polling
+    booking = booking_from(request, reference)
+    if booking.status in PAID:
+        return _go(request, "payments:confirmed", booking)
+    if payment.captured_minor:
+        return _go(
+            request, "bookings:detail", booking
+        )  # paid too late: the page tells that the money goes back
+    if not unreachable and payment.status not in WAITING:
+        return _go(request, "payments:pay", booking, query="?declined=1" if payment.failure_code else "")
+    template = "payments/_processing.html" if request.htmx else "payments/processing.html"  # type: ignore[attr-defined]
+    return render(request, template, pass_context(booking) | {"unreachable": unreachable})
+
+
+def _go(request: HttpRequest, name: str, booking: Booking, *, query: str = "") -> HttpResponse:
+    """Redirect a browser; an htmx poll is told to do the same with the whole page."""
+    url = reverse(name, args=[booking.reference]) + query
+    if request.htmx:  # type: ignore[attr-defined]
+        return HttpResponse(status=204, headers={"HX-Redirect": url})
+    return redirect(url)
+
+
+@never_cache
+@require_safe
+def confirmed(request: HttpRequest, reference: str) -> HttpResponse:
+    """Show the boarding pass and what happens next. A booking that is not confirmed goes to its own page."""
+    booking = booking_from(request, reference)
+    if booking.status not in PAID:
+        name = "payments:pay" if booking.status == Booking.Status.HELD else "bookings:detail"
+        return redirect(name, reference=booking.reference)
+    return render(request, "payments/confirmed.html", pass_context(booking))
+
+
+def _latest(booking: Booking) -> Payment | None:
+    return queries.payments_for(booking).order_by("-created_at").first()
+
+
+def _decline_reason(booking: Booking) -> str:
+    """Say what to do about the last payment that failed; "" when none did."""
+    payment = queries.payments_for(booking).exclude(failure_code="").order_by("-created_at").first()
+    if payment is None:
+        return ""
+    general = _("Your bank declined the payment. Nothing was taken. Use another card, or ask your bank.")
+    return str(ADVICE.get(payment.failure_code, general))

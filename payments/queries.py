@@ -1,0 +1,96 @@
+"""Reading money. Nothing here writes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db.models import QuerySet, Sum
+
+from foundation.money import Money
+from payments.models import LedgerTransaction, Payment, PaymentStatus, Refund, RefundStatus
+
+WAITING = (RefundStatus.REQUESTED, RefundStatus.SUBMITTED, RefundStatus.PENDING, RefundStatus.UNKNOWN)
+
+
+@dataclass(frozen=True)
+class PaymentSummary:
+    """A booking's money in one look. `status`: none, pending, failed, paid, refund_pending, partly_refunded, refunded."""
+
+    status: str
+    paid: Money
+    refunded: Money
+    refund_pending: Money
+    method_label: str
+    payments: list[Payment]
+    refunds: list[Refund]
+
+
+def payments_for(booking: Any) -> QuerySet[Payment]:
+    return Payment.objects.filter(booking=booking).order_by("-created_at")
+
+
+def payment_summary(booking: Any) -> PaymentSummary:
+    """Return what was paid, what went back and what is on its way back, in the booking's currency."""
+    payments = list(payments_for(booking).prefetch_related("refunds"))
+    refunds = sorted(
+        (one for payment in payments for one in payment.refunds.all()), key=lambda one: one.created_at
+    )
+    paid = sum(payment.captured_minor for payment in payments)
+    refunded = sum(payment.refunded_minor for payment in payments)
+    waiting = sum(one.amount_minor for one in refunds if one.status in WAITING)
+    if paid:
+        status = (
+            "refund_pending"
+            if waiting
+            else "paid"
+            if not refunded
+            else "refunded"
+            if refunded >= paid
+            else "partly_refunded"
+        )
+    elif any(payment.is_live for payment in payments):
+        status = "pending"
+    else:
+        status = "failed" if payments else "none"
+    return PaymentSummary(
+        status=status,
+        paid=Money(paid, booking.currency),
+        refunded=Money(refunded, booking.currency),
+        refund_pending=Money(waiting, booking.currency),
+        method_label=next((payment.method_label for payment in payments if payment.captured_minor), ""),
+        payments=payments,
+        refunds=refunds,
+    )
+
+
+def transactions(
+    *,
+    user: Any = None,
+    booking: Any = None,
+    start_at: datetime | None = None,
+    end_at: datetime | None = None,
+    kind: str = "",
+) -> QuerySet[LedgerTransaction]:
+    """Return ledger transactions, newest first; of one customer, booking, half-open period or kind where given."""
+    rows = LedgerTransaction.objects.select_related("payment__booking", "refund").prefetch_related("entries")
+    limits = {
+        "payment__booking__user": user,
+        "payment__booking": booking,
+        "occurred_at__gte": start_at,
+        "occurred_at__lt": end_at,
+        "kind": kind or None,
+    }
+    return rows.filter(**{name: value for name, value in limits.items() if value is not None})
+
+
+def takings(day: Any) -> list[dict[str, Any]]:
+    """Return what a UTC day captured, per currency: currency, captured Money, count."""
+    rows = (
+        Payment.objects.filter(status=PaymentStatus.CAPTURED, captured_at__date=day)
+        .values("currency")
+        .annotate(total=Sum("captured_minor"))
+        .order_by("currency")
+    )
+    return [{"currency": row["currency"], "captured": Money(row["total"], row["currency"])} for row in rows]

@@ -1,0 +1,150 @@
+"""Checkout: one live payment for a held booking, known to the provider, ready for the customer's card."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+from django.utils.translation import gettext_lazy as _
+
+from bookings.models import Booking
+from bookings.services.confirm import confirm, lock_booking
+from foundation.errors import DomainError
+from payments.gateways import gateway_for
+from payments.gateways.base import Declined, Gateway, OutcomeUnknown, ProviderPayment, Rejected, Unavailable
+from payments.models import LIVE_STATUSES, Payment, PaymentStatus, ProviderCustomer
+from payments.services import settle
+
+
+class HoldExpired(DomainError):
+    code = "hold_expired"
+    message = _("The time to pay is over and the space was let go. Search again; nothing was taken.")
+
+
+class AlreadyPaid(DomainError):
+    code = "already_paid"
+    message = _("This booking is already paid.")
+
+
+class ProviderUnavailable(DomainError):
+    code = "provider_unavailable"
+    message = _(
+        "The payment provider does not answer just now. Nothing was taken. Please try again in a minute."
+    )
+
+
+class AmountMismatch(DomainError):
+    code = "amount_mismatch"
+    message = _("The amount is not what this booking costs.")
+
+
+@dataclass(frozen=True)
+class CheckoutSession:
+    """What the customer's browser or app needs to pay."""
+
+    payment: Payment
+    client_secret: str
+    publishable_key: str
+    provider_ref: str
+
+
+def start(booking: Booking, *, provider: str = "stripe", user: Any = None, now: datetime) -> CheckoutSession:
+    """Return the one live payment of a held booking, made at the provider; a second call returns the same.
+
+    A total of zero needs no provider: the booking is confirmed and AlreadyPaid raised.
+    Raises HoldExpired, AlreadyPaid, ProviderUnavailable.
+    """
+    gateway = gateway_for(provider)
+    for _attempt in range(
+        2
+    ):  # the second time when the live payment turns out to be cancelled at the provider
+        payment = _intend(booking.pk, provider=provider, user=user, now=now)
+        try:
+            truth = _at_provider(payment, gateway)
+        except (Unavailable, OutcomeUnknown) as error:
+            if isinstance(error, OutcomeUnknown):
+                _mark(payment, PaymentStatus.UNKNOWN)
+            raise ProviderUnavailable from error
+        except (Rejected, Declined) as error:
+            if not payment.provider_ref:
+                _mark(
+                    payment,
+                    PaymentStatus.FAILED,
+                    failure_code=str(error.details.get("provider_code", ""))[:64],
+                )
+            raise ProviderUnavailable from error
+        payment = settle.record(payment.pk, truth, now=now)
+        if payment.status == PaymentStatus.CAPTURED:
+            raise AlreadyPaid
+        if payment.is_live:
+            return CheckoutSession(payment, truth.client_secret, gateway.publishable_key, truth.ref)
+    raise ProviderUnavailable
+
+
+def _intend(booking_id: Any, *, provider: str, user: Any, now: datetime) -> Payment:
+    """Commit that we are about to ask the provider, before asking. Locks the booking."""
+    with transaction.atomic():
+        booking = lock_booking(booking_id)
+        free = booking.status == Booking.Status.HELD and booking.total_minor == 0
+        if free:
+            confirm(booking, now=now)
+        else:
+            payment = _live_payment(booking, provider=provider, user=user, now=now)
+    if free:
+        raise AlreadyPaid(_("There is nothing to pay: the booking is confirmed."))
+    return payment
+
+
+def _live_payment(booking: Booking, *, provider: str, user: Any, now: datetime) -> Payment:
+    paid = booking.status in (Booking.Status.CONFIRMED, Booking.Status.ARRIVED, Booking.Status.COMPLETED)
+    if paid or booking.payments.filter(status=PaymentStatus.CAPTURED).exists():
+        raise AlreadyPaid
+    if booking.status != Booking.Status.HELD or booking.hold_expires_at <= now:
+        raise HoldExpired
+    payment = booking.payments.filter(status__in=LIVE_STATUSES).first()
+    if payment is None:
+        payment = Payment(
+            booking=booking,
+            user=user if getattr(user, "pk", None) else booking.user,
+            provider=provider,
+            amount_minor=booking.total_minor,
+            currency=booking.currency,
+        )
+        payment.idempotency_key = str(payment.pk)
+        payment.save(force_insert=True)
+        payment.status, payment.submitted_at = PaymentStatus.SUBMITTED, now
+        payment.save(update_fields=["status", "submitted_at"])
+    return payment
+
+
+def _at_provider(payment: Payment, gateway: Gateway) -> ProviderPayment:
+    """Return the provider's payment: the known one, else one found by our id, else a new one under our key."""
+    if payment.provider_ref:
+        return gateway.fetch_payment(payment.provider_ref)
+    customer_ref = _customer(payment, gateway)
+    if payment.status == PaymentStatus.UNKNOWN and payment.submitted_at:
+        found = gateway.find_payment(str(payment.pk), since=payment.submitted_at)
+        if found:
+            return found
+    return gateway.create_payment(payment, customer_ref=customer_ref)
+
+
+def _customer(payment: Payment, gateway: Gateway) -> str:
+    if payment.user is None:
+        return ""
+    known = ProviderCustomer.objects.filter(user=payment.user, provider=payment.provider).first()
+    if known is None:
+        ref = gateway.create_customer(payment.user)
+        known, _created = ProviderCustomer.objects.get_or_create(
+            user=payment.user, provider=payment.provider, defaults={"provider_ref": ref}
+        )
+    return known.provider_ref
+
+
+def _mark(payment: Payment, status: PaymentStatus, **fields: str) -> None:
+    """Note what became of our own call. A settle that was faster wins."""
+    Payment.objects.filter(
+        pk=payment.pk, provider_ref__isnull=True, status__in=[PaymentStatus.SUBMITTED, PaymentStatus.UNKNOWN]
+    ).update(status=status, **fields)

@@ -1,0 +1,68 @@
+"""The inbox: a verified notice is a reason to look, never a fact."""
+
+from __future__ import annotations
+
+import logging
+
+from django.db.models import F
+from django.utils import timezone
+
+from payments.models import BreakKind, EventStatus, Payment, ProviderEvent
+from payments.services import settle
+from payments.services.breaks import open_break
+from payments.webhooks import stripe
+
+logger = logging.getLogger(__name__)
+MOST_ATTEMPTS = 8
+
+
+def process_event(event_id: int) -> ProviderEvent:
+    """Settle the payment that an event is about and refresh the mirror.
+
+    A failure is kept on the row and tried again by the janitor; after MOST_ATTEMPTS the event is given up and waits in the admin.
+    """
+    event = ProviderEvent.objects.get(pk=event_id)
+    if event.status != EventStatus.RECEIVED:
+        return event
+    try:
+        _look(event)
+    except Exception as error:
+        logger.exception("event %s failed", event.event_ref)
+        ProviderEvent.objects.filter(pk=event.pk).update(
+            attempts=F("attempts") + 1, last_error=str(error)[:500]
+        )
+        event.refresh_from_db()
+        if event.attempts >= MOST_ATTEMPTS:
+            ProviderEvent.objects.filter(pk=event.pk).update(
+                status=EventStatus.DEAD, processed_at=timezone.now()
+            )
+    else:
+        ProviderEvent.objects.filter(pk=event.pk).update(
+            status=EventStatus.PROCESSED,
+            processed_at=timezone.now(),
+            attempts=F("attempts") + 1,
+            last_error="",
+        )
+    event.refresh_from_db()
+    return event
+
+
+def _look(event: ProviderEvent) -> None:
+    if event.object_kind not in stripe.MIRRORED:
+        return
+    notice = stripe.look(event.object_kind, event.object_ref)
+    payment = None
+    if notice.payment_id:
+        payment = Payment.objects.filter(pk=notice.payment_id).first()
+    if payment is None and notice.payment_ref:
+        payment = Payment.objects.filter(provider=event.provider, provider_ref=notice.payment_ref).first()
+    if payment is not None:
+        settle.settle(payment.pk)
+    elif notice.took_money:
+        open_break(
+            BreakKind.MISSING_LOCAL,
+            provider=event.provider,
+            provider_ref=notice.payment_ref,
+            detail="The provider took money for a payment that we do not know.",
+        )
+    stripe.mirror(event.object_kind, notice.data)

@@ -1,0 +1,46 @@
+"""The ledger's only writer."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+
+from payments.models import Account, LedgerEntry, LedgerTransaction
+
+# kind -> (account that is debited, account that is credited)
+SIDES = {
+    "capture": (Account.PROVIDER_BALANCE, Account.CUSTOMER_PAYMENTS),
+    "refund": (Account.CUSTOMER_REFUNDS, Account.PROVIDER_BALANCE),
+    "refund_reversal": (Account.PROVIDER_BALANCE, Account.CUSTOMER_REFUNDS),
+    "fee": (Account.PROVIDER_FEES, Account.PROVIDER_BALANCE),
+}
+
+
+def post(
+    kind: str, payment: Any, *, amount_minor: int, currency: str, at: datetime, refund: Any = None
+) -> None:
+    """Book one fact once: a repeat changes nothing. The payment row must be locked."""
+    key = f"{kind}:{refund.pk if refund else payment.pk}"
+    with transaction.atomic():  # the entries must commit with their transaction
+        row, created = LedgerTransaction.objects.get_or_create(
+            source_key=key,
+            defaults={
+                "kind": kind,
+                "booking_reference": payment.booking.reference,
+                "payment": payment,
+                "refund": refund,
+                "occurred_at": at,
+            },
+        )
+        if created:
+            debit, credit = SIDES[kind]
+            LedgerEntry.objects.bulk_create(
+                [
+                    LedgerEntry(transaction=row, account=debit, amount_minor=amount_minor, currency=currency),
+                    LedgerEntry(
+                        transaction=row, account=credit, amount_minor=-amount_minor, currency=currency
+                    ),
+                ]
+            )

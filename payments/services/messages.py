@@ -1,0 +1,107 @@
+"""What customers are told about money. Queued in the caller's transaction; told once per fact."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlencode
+
+from django.conf import settings
+from django.urls import reverse
+from django.utils import translation
+from django.utils.translation import gettext as _
+
+from bookings.services.messages import local_date, local_time, place_and_times
+from communications.catalogue import KINDS
+from communications.services import queue_message
+from foundation.money import Money
+
+BY_TEXT_TOO = {"payment_confirmation", "cancellation", "refund_issued", "late_payment_refunded"}
+
+
+def tell(kind: str, booking: Any, *, about: str, **variables: str) -> None:
+    """Queue the message of `kind` to the driver; `about` names the fact (a payment's or refund's id)."""
+    common = place_and_times(booking)
+    channels = [("email", booking.driver_email)]
+    if kind in BY_TEXT_TOO and booking.driver_phone:
+        channels.append(("sms", str(booking.driver_phone)))
+    for channel, to in channels:
+        queue_message(
+            kind=kind,
+            channel=channel,
+            to=to,
+            to_name=booking.driver_name,
+            language=booking.contact_language,
+            variables={
+                name: value for name, value in (common | variables).items() if name in KINDS[kind].by_name
+            },
+            dedupe_key=":".join(part for part in (booking.reference, kind, about, channel) if part),
+            reference=booking.reference,
+            user=booking.user,
+        )
+
+
+def tell_paid(payment: Any) -> None:
+    booking = payment.booking
+    with translation.override(booking.contact_language):
+        at = payment.captured_at.astimezone(booking.zone)
+        language = booking.contact_language
+        tell(
+            "payment_confirmation",
+            booking,
+            about=str(payment.pk),
+            amount=payment.captured.format(booking.contact_language),
+            provider_name=payment.provider.capitalize(),
+            paid_at_local=f"{local_date(at, language)}, {local_time(at, language)} ({booking.airport.timezone})",
+            method_label=payment.method_label or _("card"),
+        )
+
+
+def tell_paid_too_late(payment: Any, refund: Any) -> None:
+    booking = payment.booking
+    query = {
+        "airport": booking.airport.iata,
+        "drop_off": f"{booking.local_start:%Y-%m-%dT%H:%M}",
+        "return": f"{booking.local_end:%Y-%m-%dT%H:%M}",
+    }
+    tell(
+        "late_payment_refunded",
+        booking,
+        about=str(refund.pk),
+        amount=refund.amount.format(booking.contact_language),
+        car_park_name=booking.product.car_park.name,
+        search_url=f"{settings.SITE_URL}{reverse('bookings:search')}?{urlencode(query)}",
+    )
+
+
+def tell_refund(refund: Any) -> None:
+    """Tell of a refund that the provider has accepted (pending or succeeded), in its true state."""
+    booking = refund.payment.booking
+    with translation.override(booking.contact_language):
+        amount = Money(refund.amount_minor, refund.currency).format(booking.contact_language)
+        if refund.status == "succeeded":
+            state = _(
+                "The provider has sent it to your card; your bank usually shows it within 5 to 10 days."
+            )
+        else:
+            state = _("It is on its way; we watch it until your bank has it.")
+        if refund.cancellation_id is None:
+            tell("refund_issued", booking, about=str(refund.pk), amount=amount, refund_status_text=state)
+            return
+        tell(
+            "cancellation",
+            booking,
+            about="",
+            refund_amount=amount,
+            refund_status_text=state,
+            plate=booking.plate,
+        )
+
+
+def tell_refund_failed(refund: Any) -> None:
+    tell(
+        "refund_failed",
+        refund.payment.booking,
+        about=str(refund.pk),
+        amount=refund.amount.format(refund.payment.booking.contact_language),
+        support_email=settings.SUPPORT_EMAIL,
+    )

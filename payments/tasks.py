@@ -1,0 +1,57 @@
+"""The clock's and the queue's door: each task calls one service."""
+
+from __future__ import annotations
+
+import logging
+
+from django.utils import timezone
+from procrastinate import RetryStrategy
+from procrastinate.contrib.django import app
+
+from payments.services import inbox, janitor, refund, settle
+
+logger = logging.getLogger(__name__)
+AGAIN = RetryStrategy(max_attempts=6, exponential_wait=3)
+
+
+@app.task(name="payments.settle_payment", retry=AGAIN)
+def settle_payment(payment_id: str) -> None:
+    settle.settle(payment_id)
+
+
+@app.task(name="payments.send_refund", retry=AGAIN)
+def send_refund(refund_id: str) -> None:
+    refund.send_refund(refund_id)
+
+
+@app.task(name="payments.refund_cancellation", retry=AGAIN)
+def refund_cancellation(cancellation_id: int) -> None:
+    refund.refund_cancellation(cancellation_id)
+
+
+@app.task(name="payments.process_event")
+def process_event(event_id: int) -> None:
+    inbox.process_event(event_id)
+
+
+@app.periodic(cron="* * * * *")
+@app.task(name="payments.janitor", queueing_lock="payments.janitor")
+def sweep(timestamp: int) -> None:
+    janitor.sweep(now=timezone.now())
+
+
+@app.periodic(cron="17 3 * * *")
+@app.task(name="payments.purge", queueing_lock="payments.purge")
+def purge(timestamp: int) -> None:
+    janitor.purge(now=timezone.now())
+
+
+@app.periodic(cron="* * * * *")
+@app.task(
+    name="payments.rescue_stalled_jobs", queueing_lock="payments.rescue_stalled_jobs", pass_context=False
+)
+async def rescue_stalled_jobs(timestamp: int) -> None:
+    """Give the jobs of a killed worker back to the queue; every job is safe to run twice."""
+    for job in await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=30):
+        logger.warning("job %s (%s) was left by a dead worker; it runs again", job.id, job.task_name)
+        await app.job_manager.retry_job(job)

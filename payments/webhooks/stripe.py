@@ -1,0 +1,80 @@
+"""Stripe's webhooks: dj-stripe verifies and stores; we only note that there is a reason to look."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+import djstripe.models
+from django.conf import settings
+from django.db import transaction
+
+from foundation import jobs
+from payments.gateways.stripe import StripeGateway
+from payments.models import EventStatus, ProviderEvent
+
+MIRRORED = {
+    "payment_intent": djstripe.models.PaymentIntent,
+    "charge": djstripe.models.Charge,
+    "refund": djstripe.models.Refund,
+    "customer": djstripe.models.Customer,
+}
+
+
+def enqueue(trigger: Any, *, api_key: str | None = None, **_more: Any) -> None:
+    """dj-stripe's WEBHOOK_EVENT_CALLBACK, after the signature was verified: note the event once and queue the look.
+
+    An event of the other mode (test on the live endpoint) is refused with 400.
+    """
+    body = trigger.json_body
+    subject = (body.get("data") or {}).get("object") or {}
+    if body.get("livemode") is not settings.STRIPE_LIVE_MODE:
+        trigger.valid = False
+        return
+    event_ref = str(body["id"])[:255]
+    with transaction.atomic():
+        ProviderEvent.objects.bulk_create(
+            [
+                ProviderEvent(
+                    provider="stripe",
+                    event_ref=event_ref,
+                    kind=str(body.get("type", ""))[:100],
+                    object_kind=str(subject.get("object", ""))[:64],
+                    object_ref=str(subject.get("id", ""))[:255],
+                    livemode=settings.STRIPE_LIVE_MODE,
+                )
+            ],
+            ignore_conflicts=True,
+        )
+        event = ProviderEvent.objects.get(provider="stripe", event_ref=event_ref)
+        if event.status == EventStatus.RECEIVED:
+            jobs.defer("payments.process_event", queueing_lock=f"event:{event.pk}", event_id=event.pk)
+
+
+@dataclass(frozen=True)
+class Notice:
+    """What an object at Stripe says about us: our payment's id if it carries one, its intent, and whether money moved."""
+
+    payment_id: str
+    payment_ref: str
+    took_money: bool
+    data: dict[str, Any]
+
+
+def look(kind: str, ref: str) -> Notice:
+    """Fetch the object that an event names, as it is now."""
+    data = StripeGateway().retrieve(kind, ref)
+    intent = data["id"] if kind == "payment_intent" else data.get("payment_intent")
+    claimed = (data.get("metadata") or {}).get("payment_id", "") if kind == "payment_intent" else ""
+    try:
+        payment_id = str(uuid.UUID(claimed))
+    except ValueError:
+        payment_id = ""
+    took_money = kind == "payment_intent" and data.get("status") == "succeeded"
+    return Notice(payment_id=payment_id, payment_ref=intent or "", took_money=took_money, data=data)
+
+
+def mirror(kind: str, data: dict[str, Any]) -> None:
+    """Refresh dj-stripe's copy of an object."""
+    MIRRORED[kind].sync_from_stripe_data(data, api_key=settings.STRIPE_SECRET_KEY)

@@ -1,0 +1,113 @@
+"""Start the sandbox: `python -m sandbox --port 8001 --data DIR --site http://127.0.0.1:8000`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+from sandbox.app import create_app
+from sandbox.core import DEFAULT_TWILIO_TOKEN, Options
+from sandbox.webhooks import WebhookError
+
+
+class QuietHandler(WSGIRequestHandler):
+    """Logs nothing per request; the screens show what happened."""
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Say nothing."""
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    env = os.environ.get
+    parser = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__)
+    parser.add_argument(
+        "--host", default=env("SANDBOX_HOST", "127.0.0.1"), help="address to listen on (loopback)"
+    )
+    parser.add_argument(
+        "--port", type=int, default=int(env("SANDBOX_PORT", "8001")), help="port; 0 picks a free one"
+    )
+    parser.add_argument(
+        "--data", type=Path, default=Path(env("SANDBOX_DATA", "var/sandbox")), help="folder for state"
+    )
+    parser.add_argument(
+        "--site", default=env("SANDBOX_SITE", "http://127.0.0.1:8000"), help="address of the site"
+    )
+    parser.add_argument(
+        "--public-url", default=env("SANDBOX_PUBLIC_URL", ""), help="the sandbox as browsers see it"
+    )
+    parser.add_argument(
+        "--stripe-webhook", action="append", default=_listed("SANDBOX_STRIPE_WEBHOOK"), metavar="URL=SECRET",
+        help="where Stripe events go and how they are signed; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--sendgrid-webhook", action="append", default=_listed("SANDBOX_SENDGRID_WEBHOOK"), metavar="URL",
+        help="where SendGrid's signed events go; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--twilio-inbound-webhook", action="append", default=_listed("SANDBOX_TWILIO_INBOUND_WEBHOOK"), metavar="URL",
+        help="where answers typed on the sandbox phone go",
+    )  # fmt: skip
+    parser.add_argument(
+        "--twilio-token", "--twilio-auth-token", default=env("SANDBOX_TWILIO_TOKEN", DEFAULT_TWILIO_TOKEN),
+        help="Twilio auth token: checked on calls, signs callbacks",
+    )  # fmt: skip
+    return parser.parse_args(arguments)
+
+
+def _listed(name: str) -> list[str]:
+    return os.environ.get(name, "").split()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    logging.basicConfig(level=logging.WARNING, format="sandbox: %(levelname)s %(message)s")
+    chosen = parse(arguments)
+    options = Options(
+        data=chosen.data, host=chosen.host, port=chosen.port, site=chosen.site.rstrip("/"),
+        public_url=chosen.public_url, twilio_token=chosen.twilio_token,
+    )  # fmt: skip
+    app = create_app(options)
+    box = app.extensions["sandbox"]
+    try:
+        for pair in chosen.stripe_webhook:
+            url, _, secret = pair.rpartition("=")
+            if not url:
+                raise WebhookError(
+                    "--stripe-webhook takes URL=SECRET, for example http://127.0.0.1:8000/hook/=whsec_x."
+                )
+            box.webhooks.set_endpoint("stripe", url, secret)
+        for url in chosen.sendgrid_webhook:
+            box.webhooks.set_endpoint("sendgrid", url)
+        for url in chosen.twilio_inbound_webhook:
+            box.webhooks.set_endpoint("twilio", url)
+    except WebhookError as problem:
+        sys.stderr.write(f"sandbox: {problem}\n")
+        return 2
+    try:
+        server = make_server(chosen.host, chosen.port, app, threaded=True, request_handler=QuietHandler)
+    except (OSError, SystemExit) as problem:
+        sys.stderr.write(
+            f"sandbox: cannot listen on {chosen.host}:{chosen.port}; choose another --port. {problem}\n"
+        )
+        return 1
+    options.port = server.port
+    server.daemon_threads = True  # type: ignore[attr-defined]
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: threading.Thread(target=server.shutdown, daemon=True).start())
+    box.webhooks.start()
+    sys.stdout.write(f"sandbox: listening on {options.url}\n")
+    sys.stdout.flush()
+    server.serve_forever()
+    box.webhooks.stop()
+    box.state.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,289 @@
+"""Control for tests and people: JSON in, JSON out."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from pathlib import Path
+from typing import Any
+
+from flask import Blueprint, Response, jsonify, make_response, render_template, request
+
+from sandbox import sendgrid, twilio
+from sandbox.clock import ClockError
+from sandbox.core import Sandbox, current
+from sandbox.faults import BEHAVIOURS, FaultError
+from sandbox.stripe import refunds
+from sandbox.stripe.errors import StripeError
+from sandbox.webhooks import WebhookError
+
+HERE = Path(__file__).parent
+blueprint = Blueprint("control", __name__)
+
+
+class ControlError(ValueError):
+    """A control call that cannot be carried out; the message says what to send instead."""
+
+
+@blueprint.errorhandler(ControlError)
+@blueprint.errorhandler(FaultError)
+@blueprint.errorhandler(ClockError)
+@blueprint.errorhandler(WebhookError)
+def _refuse(problem: ValueError) -> Response:
+    response = jsonify(error=str(problem))
+    response.status_code = 404 if str(problem).startswith("There is no ") else 400
+    return response
+
+
+@blueprint.errorhandler(StripeError)
+def _refuse_stripe(problem: StripeError) -> Response:
+    response = jsonify(error=problem.message)
+    response.status_code = problem.status
+    return response
+
+
+@blueprint.errorhandler(twilio.SmsError)
+def _refuse_sms(problem: twilio.SmsError) -> Response:
+    response = jsonify(error=problem.message)
+    response.status_code = problem.status
+    return response
+
+
+def _body() -> dict[str, Any]:
+    if not request.get_data():
+        return {}
+    try:
+        sent = json.loads(request.get_data())
+    except (ValueError, RecursionError) as problem:
+        raise ControlError("Send a JSON object.") from problem
+    if not isinstance(sent, dict):
+        raise ControlError("Send a JSON object.")
+    try:
+        text = json.dumps(sent, ensure_ascii=False).encode()
+    except UnicodeEncodeError as problem:
+        raise ControlError(
+            "The text holds half a character (a lone surrogate); send whole ones."
+        ) from problem
+    if b"\\u0000" in text:
+        raise ControlError("The text holds a NUL character; leave it out.")
+    return sent
+
+
+def _limit(default: int = 1_000) -> int:
+    try:
+        return min(max(int(request.args.get("limit", default)), 1), 100_000)
+    except ValueError as problem:
+        raise ControlError("limit must be a whole number.") from problem
+
+
+# Reading
+
+
+@blueprint.get("/health")
+def health() -> Response:
+    return jsonify(status="ok", name="provider sandbox", time=current().clock.moment().isoformat())
+
+
+@blueprint.get("/keys.json")
+def keys() -> Response:
+    """The public half of SendGrid's signing key, as anymail's setting takes it."""
+    return jsonify(sendgrid={"public_key": current().webhooks.sendgrid_key.public_key})
+
+
+@blueprint.get("/mail.json")
+def mail() -> Response:
+    return jsonify(mail=sendgrid.mails(current(), to=request.args.get("to", ""), limit=_limit()))
+
+
+@blueprint.get("/sms.json")
+def sms() -> Response:
+    return jsonify(sms=twilio.everything(current(), number=request.args.get("number", ""), limit=_limit()))
+
+
+@blueprint.post("/sms.json")
+def answer_sms() -> tuple[Response, int]:
+    """{"from": "+49...", "to": our number, "body": "STOP"}: an answer from the sandbox phone."""
+    sent = _body()
+    record = twilio.receive(
+        current(),
+        phone=str(sent.get("from", "")),
+        number=str(sent.get("to", "")),
+        body=str(sent.get("body", "")),
+    )
+    return jsonify(record), 201
+
+
+def ledger_of(box: Sandbox) -> dict[str, Any]:
+    """Ground truth about money: every charge and refund, every entry, and the sums per currency."""
+    with box.state.transaction():
+        charges = box.state.select("charge", limit=1_000_000)
+        returned = box.state.select("refund", limit=1_000_000)
+        rows = [dict(row) for row in box.state.rows("SELECT * FROM ledger ORDER BY seq")]
+    entries = [{**row, "metadata": json.loads(row["metadata"])} for row in rows]
+    balances: dict[str, dict[str, int]] = {}
+    for entry in entries:
+        sums = balances.setdefault(entry["currency"], {"charged": 0, "refunded": 0, "fees": 0, "net": 0})
+        name, sign = {"charge": ("charged", 1), "fee": ("fees", -1)}.get(entry["kind"], ("refunded", -1))
+        sums[name] += sign * entry["amount_minor"]
+        sums["net"] += entry["amount_minor"]
+    return {
+        "charges": [
+            {
+                "provider": "stripe", "id": charge["id"], "payment_intent": charge["payment_intent"],
+                "amount_minor": charge["amount"], "captured_minor": charge["amount_captured"],
+                "refunded_minor": charge["amount_refunded"], "currency": charge["currency"],
+                "status": charge["status"], "customer": charge["customer"], "metadata": charge["metadata"],
+                "created": charge["created"],
+            }
+            for charge in reversed(charges)
+        ],
+        "refunds": [
+            {
+                "provider": "stripe", "id": refund["id"], "charge": refund["charge"],
+                "payment_intent": refund["payment_intent"], "amount_minor": refund["amount"],
+                "currency": refund["currency"], "status": refund["status"], "metadata": refund["metadata"],
+                "created": refund["created"],
+            }
+            for refund in reversed(returned)
+        ],
+        "entries": entries,
+        "balances": balances,
+    }  # fmt: skip
+
+
+@blueprint.get("/ledger.json")
+def ledger() -> Response:
+    return jsonify(ledger_of(current()))
+
+
+# Webhooks
+
+
+@blueprint.get("/webhooks.json")
+def webhooks() -> Response:
+    """Deliveries, newest first, with headers and raw body as sent (or, unsent, as they would be sent now)."""
+    chosen = {name: request.args.get(name, "") for name in ("provider", "status", "event_type")}
+    return jsonify(deliveries=current().webhooks.log(**chosen, limit=_limit()))
+
+
+@blueprint.get("/webhooks/endpoints")
+def endpoints() -> Response:
+    return jsonify(endpoints=current().webhooks.endpoints(request.args.get("provider", "")))
+
+
+@blueprint.post("/webhooks/endpoints")
+def set_endpoint() -> tuple[Response, int]:
+    """{"provider", "url", "secret"?, "enabled_events"?}: inserts or replaces the endpoint at that address."""
+    sent = _body()
+    events = sent.get("enabled_events")
+    if events is not None and not (
+        isinstance(events, list) and all(isinstance(name, str) for name in events)
+    ):
+        raise ControlError("enabled_events must be a list of event types.")
+    made = current().webhooks.set_endpoint(
+        str(sent.get("provider", "")),
+        str(sent.get("url", "")),
+        str(sent.get("secret") or ""),
+        enabled_events=events,
+    )
+    return jsonify(made), 201
+
+
+@blueprint.delete("/webhooks/endpoints/<endpoint_id>")
+def remove_endpoint(endpoint_id: str) -> Response:
+    if not current().webhooks.remove_endpoint(endpoint_id):
+        raise ControlError(f"There is no webhook endpoint {endpoint_id}.")
+    return jsonify(deleted=endpoint_id)
+
+
+@blueprint.get("/webhooks/mode")
+def modes() -> Response:
+    return jsonify({name: current().webhooks.mode(name) for name in ("stripe", "sendgrid", "twilio")})
+
+
+@blueprint.post("/webhooks/mode")
+def set_mode() -> Response:
+    return jsonify(current().webhooks.set_mode(_body()))
+
+
+@blueprint.post("/webhooks/<delivery_id>/deliver")
+def deliver(delivery_id: str) -> Response:
+    """Send one delivery now and wait for the receiver's answer."""
+    return jsonify(current().webhooks.deliver_now(delivery_id))
+
+
+# Faults, clock, refunds, reset
+
+
+@blueprint.get("/faults")
+def faults() -> Response:
+    """The script as JSON; a browser that follows a link gets the screen."""
+    if request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html":
+        return make_response(
+            render_template("faults.html", faults=current().faults.all(), behaviours=BEHAVIOURS)
+        )
+    return jsonify(faults=current().faults.all(), behaviours=BEHAVIOURS)
+
+
+@blueprint.post("/faults")
+def add_fault() -> tuple[Response, int]:
+    fault_id = current().faults.add(_body())
+    return jsonify(next(fault for fault in current().faults.all() if fault["id"] == fault_id)), 201
+
+
+@blueprint.delete("/faults")
+def clear_faults() -> Response:
+    return jsonify(deleted=current().faults.clear())
+
+
+@blueprint.delete("/faults/<int:fault_id>")
+def clear_fault(fault_id: int) -> Response:
+    if fault_id >= 2**63 or not current().faults.clear(fault_id):
+        raise ControlError(f"There is no fault {fault_id}.")
+    return jsonify(deleted=1)
+
+
+def move_clock(box: Sandbox, sent: dict[str, Any]) -> dict[str, Any]:
+    """{"advance_seconds": n} or {"set": ISO time with offset, or null for real time}; due work is done before return."""
+    if "advance_seconds" in sent:
+        seconds = sent["advance_seconds"]
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+            raise ControlError("advance_seconds must be a number.")
+        box.clock.advance(float(seconds))
+    elif "set" in sent:
+        moment = sent["set"]
+        try:
+            box.clock.set(dt.datetime.fromisoformat(moment) if moment is not None else None)
+        except (TypeError, ValueError, OverflowError) as problem:
+            raise ControlError(
+                "set must be an ISO 8601 time with offset, for example 2026-11-23T09:00:00+00:00, or null."
+            ) from problem
+    else:
+        raise ControlError('Send {"advance_seconds": 3600} or {"set": "2026-11-23T09:00:00+00:00"}.')
+    done = box.webhooks.run_due_jobs()
+    box.webhooks.wake()
+    return {"time": box.clock.moment().isoformat(), "offset_seconds": box.clock.offset(), "jobs_done": done}
+
+
+@blueprint.get("/clock.json")
+def clock() -> Response:
+    box = current()
+    return jsonify(time=box.clock.moment().isoformat(), offset_seconds=box.clock.offset())
+
+
+@blueprint.post("/clock")
+def set_clock() -> Response:
+    return jsonify(move_clock(current(), _body()))
+
+
+@blueprint.post("/stripe-refunds/<refund_id>")
+def settle_refund(refund_id: str) -> Response:
+    """{"status": "succeeded" | "failed"}: the bank settles a pending refund, or returns a finished one."""
+    return jsonify(refunds.finish(current(), refund_id, str(_body().get("status", ""))))
+
+
+@blueprint.post("/reset")
+def reset() -> Response:
+    """Forget everything but the webhook endpoints ({"endpoints": true} forgets those too)."""
+    current().state.forget(endpoints=bool(_body().get("endpoints")))
+    return jsonify(status="empty")

@@ -1,0 +1,370 @@
+"""What people see: mail, phone, payments, webhooks, faults, clock."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import json
+import re
+import urllib.parse
+from typing import Any
+
+from flask import Blueprint, Response, abort, make_response, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response as BaseResponse
+
+from sandbox import sendgrid, twilio
+from sandbox.clock import ClockError
+from sandbox.control import ControlError, ledger_of, move_clock
+from sandbox.core import current
+from sandbox.faults import BEHAVIOURS, FaultError
+from sandbox.stripe import refunds
+from sandbox.stripe.cards import CARDS
+from sandbox.stripe.errors import StripeError
+from sandbox.stripe.money import major
+from sandbox.webhooks import MODES, WebhookError
+
+blueprint = Blueprint("screens", __name__)
+
+PER_PAGE = 200
+INLINE_TYPES = ("image/png", "image/jpeg", "image/gif", "image/webp")
+# Mail is shown as a mail client would: no scripts, no forms, nothing of the sandbox's own origin.
+MAIL_POLICY = (
+    "sandbox allow-popups allow-popups-to-escape-sandbox; default-src 'none'; img-src * data:; "
+    "style-src 'unsafe-inline'; font-src data:"
+)
+
+
+@blueprint.app_template_filter("moment")
+def moment(value: float | str | None) -> str:
+    """A time of the sandbox's clock, UTC."""
+    if value is None or value == "":
+        return "-"
+    when = (
+        dt.datetime.fromisoformat(value)
+        if isinstance(value, str)
+        else dt.datetime.fromtimestamp(value, tz=dt.UTC)
+    )
+    return when.astimezone(dt.UTC).strftime("%d %b %Y, %H:%M:%S")
+
+
+@blueprint.app_template_filter("major")
+def in_major_units(amount: int, currency: str) -> str:
+    return f"{major(amount, currency)} {currency.upper()}"
+
+
+@blueprint.app_template_filter("plain")
+def without_currency(amount: int, currency: str) -> str:
+    return major(amount, currency)
+
+
+@blueprint.app_template_filter("pretty")
+def pretty(text: str) -> str:
+    try:
+        return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+    except ValueError:
+        return "\n".join(urllib.parse.unquote_plus(part) for part in text.split("&"))
+
+
+@blueprint.app_template_filter("mailbox")
+def mailbox(person: dict[str, Any]) -> str:
+    return f"{person['name']} <{person['email']}>" if person.get("name") else str(person.get("email", ""))
+
+
+@blueprint.app_context_processor
+def everywhere() -> dict[str, Any]:
+    box = current()
+    return {
+        "site": box.options.site,
+        "now": box.clock.now(),
+        "clock_offset": box.clock.offset(),
+        "pulse": pulse_of(),
+    }
+
+
+def pulse_of() -> str:
+    """Changes whenever something worth showing has changed."""
+    state = current().state
+    row = state.row(
+        "SELECT (SELECT ifnull(max(seq), 0) FROM objects) AS objects, (SELECT ifnull(max(seq), 0) FROM mail) AS mail, "
+        "(SELECT ifnull(max(seq), 0) FROM sms) AS sms, (SELECT ifnull(sum(attempts), 0) FROM deliveries) AS attempts, "
+        "(SELECT count(*) FROM deliveries) AS deliveries, (SELECT count(*) FROM jobs) AS jobs"
+    )
+    return "-".join(str(value) for value in tuple(row or ()))
+
+
+@blueprint.get("/pulse.json")
+def pulse() -> Response:
+    response = make_response({"pulse": pulse_of()})
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+@blueprint.get("/favicon.ico")
+def icon() -> BaseResponse:
+    return redirect(url_for("static", filename="icon.svg"))
+
+
+@blueprint.get("/")
+def overview() -> str:
+    box = current()
+    deliveries = {
+        row["status"]: row["count"]
+        for row in box.state.rows("SELECT status, count(*) AS count FROM deliveries GROUP BY status")
+    }
+    return render_template(
+        "overview.html", mails=sendgrid.mails(box, limit=5), mail_count=_count("SELECT count(*) AS n FROM mail"),
+        texts=twilio.everything(box, limit=5), sms_count=_count("SELECT count(*) AS n FROM sms"),
+        intents=box.state.select("payment_intent", limit=5), ledger=ledger_of(box), deliveries=deliveries,
+        endpoints=box.webhooks.endpoints(), faults=[fault for fault in box.faults.all() if fault["left"]], cards=CARDS,
+    )  # fmt: skip
+
+
+def _count(sql: str) -> int:
+    row = current().state.row(sql)
+    return row["n"] if row else 0
+
+
+# Mail
+
+
+@blueprint.get("/mail")
+def inbox() -> str:
+    to = request.args.get("to", "")
+    return render_template("inbox.html", mails=sendgrid.mails(current(), to=to, limit=PER_PAGE), to=to)
+
+
+def _mail(mail_id: str) -> dict[str, Any]:
+    found = sendgrid.mail(current(), mail_id)
+    if found is None:
+        abort(404, "There is no such mail; the sandbox may have been reset.")
+    return found
+
+
+@blueprint.get("/mail/<mail_id>")
+def mail(mail_id: str) -> str:
+    tab = request.args.get("tab", "")
+    found = _mail(mail_id)
+    if tab not in {"html", "text", "headers", "events"}:
+        tab = "html" if found["html"] else "text"
+    return render_template("mail.html", mail=found, tab=tab)
+
+
+@blueprint.get("/mail/<mail_id>/html")
+def mail_html(mail_id: str) -> Response:
+    found = _mail(mail_id)
+    html = found["html"] or "<p>This mail has no HTML part.</p>"
+    for number, item in enumerate(found["attachments"]):
+        if item["content_id"]:
+            address = url_for("screens.attachment", mail_id=mail_id, number=number)
+            html = html.replace(f"cid:{item['content_id'].strip('<>')}", address)
+    if "<base" not in html.lower():
+        html = re.sub(
+            r"(?i)<head[^>]*>", lambda head: f'{head.group(0)}<base target="_blank">', html, count=1
+        )
+    response = make_response(html)
+    response.headers["Content-Security-Policy"] = MAIL_POLICY
+    return response
+
+
+@blueprint.get("/mail/<mail_id>/attachments/<int:number>")
+def attachment(mail_id: str, number: int) -> Response:
+    attachments = _mail(mail_id)["attachments"]
+    if number >= len(attachments):
+        abort(404, "This mail has no such attachment.")
+    item = attachments[number]
+    response = make_response(base64.b64decode(item["content"]))
+    kind = item["type"].partition(";")[0].strip().lower()
+    inline = kind in INLINE_TYPES
+    response.headers["Content-Type"] = kind if inline else "application/octet-stream"
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    name = urllib.parse.quote(item["filename"], safe="")
+    response.headers["Content-Disposition"] = (
+        f"{'inline' if inline else 'attachment'}; filename*=UTF-8''{name}"
+    )
+    return response
+
+
+# Phone
+
+
+def _phones() -> dict[str, list[dict[str, Any]]]:
+    """Conversations by the customer's number, the most recent first, each oldest message first."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for text in twilio.everything(current(), limit=10_000):
+        number = text["from"] if text["direction"] == "inbound" else text["to"]
+        found.setdefault(number, []).insert(0, text)
+    return found
+
+
+@blueprint.get("/phone")
+def phone() -> str:
+    return render_template("phone.html", phones=_phones(), number="", texts=[], problem="")
+
+
+@blueprint.route("/phone/<number>", methods=["GET", "POST"])
+def conversation(number: str) -> str | BaseResponse | tuple[str, int]:
+    phones = _phones()
+    texts = phones.get(number, [])
+    ours = next((text["from"] for text in reversed(texts) if text["direction"] != "inbound"), "+15005550006")
+    if request.method == "POST":
+        try:
+            twilio.receive(current(), phone=number, number=ours, body=request.form.get("body", ""))
+        except twilio.SmsError as problem:
+            page = render_template(
+                "phone.html", phones=phones, number=number, texts=texts, problem=problem.message
+            )
+            return page, 400
+        return redirect(url_for("screens.conversation", number=number), code=303)
+    return render_template("phone.html", phones=phones, number=number, texts=texts, problem="")
+
+
+# Payments
+
+
+@blueprint.get("/stripe-payments")
+def payments() -> str:
+    state = current().state
+    return render_template(
+        "payments.html", intents=state.select("payment_intent", limit=PER_PAGE),
+        refunds=state.select("refund", limit=PER_PAGE), events=state.select("event", limit=50), ledger=ledger_of(current()),
+    )  # fmt: skip
+
+
+@blueprint.get("/stripe-payments/<intent_id>")
+def payment(intent_id: str) -> str:
+    state = current().state
+    intent = state.get("payment_intent", intent_id)
+    if intent is None:
+        abort(404, "There is no such payment; the sandbox may have been reset.")
+    charges = state.select("charge", equal={"payment_intent": intent_id})
+    returned = state.select("refund", equal={"payment_intent": intent_id})
+    ids = {intent_id, *(item["id"] for item in charges), *(item["id"] for item in returned)}
+    events = [event for event in state.select("event", limit=2_000) if event["data"]["object"]["id"] in ids]
+    customer = state.get("customer", intent["customer"]) if intent["customer"] else None
+    return render_template(
+        "payment.html", intent=intent, charges=charges, refunds=returned, events=events, customer=customer,
+        raw=json.dumps(intent, indent=2, ensure_ascii=False), problem=request.args.get("problem", ""),
+    )  # fmt: skip
+
+
+@blueprint.post("/stripe-payments/<intent_id>/refunds/<refund_id>")
+def settle(intent_id: str, refund_id: str) -> BaseResponse:
+    problem = None
+    try:
+        refunds.finish(current(), refund_id, request.form.get("status", ""))
+    except StripeError as error:
+        problem = error.message
+    return redirect(url_for("screens.payment", intent_id=intent_id, problem=problem), code=303)
+
+
+# Webhooks
+
+
+@blueprint.get("/webhooks")
+def webhooks() -> str:
+    post = current().webhooks
+    chosen = {name: request.args.get(name, "") for name in ("provider", "status")}
+    return render_template(
+        "webhooks.html", deliveries=post.log(**chosen, limit=PER_PAGE), endpoints=post.endpoints(), chosen=chosen,
+        modes={name: post.mode(name) for name in ("stripe", "sendgrid", "twilio")}, all_modes=MODES,
+        problem=request.args.get("problem", ""),
+    )  # fmt: skip
+
+
+@blueprint.get("/webhooks/<delivery_id>")
+def delivery(delivery_id: str) -> str:
+    try:
+        found = current().webhooks.find(delivery_id)
+    except WebhookError as problem:
+        abort(404, str(problem))
+    return render_template("delivery.html", delivery=found)
+
+
+@blueprint.post("/webhooks/<delivery_id>/resend")
+def resend(delivery_id: str) -> BaseResponse:
+    try:
+        current().webhooks.deliver_now(delivery_id)
+    except WebhookError as problem:
+        abort(404, str(problem))
+    return redirect(url_for("screens.delivery", delivery_id=delivery_id), code=303)
+
+
+@blueprint.post("/webhooks/travel")
+def travel() -> BaseResponse:
+    form = request.form
+    problem = None
+    try:
+        current().webhooks.set_mode(
+            {
+                "provider": form.get("provider"), "mode": form.get("mode"), "duplicate": int(form.get("duplicate") or 0),
+                "shuffle": "shuffle" in form, "forge": "forge" in form, "delay_seconds": float(form.get("delay_seconds") or 0),
+                "release": form.get("mode") == "deliver",
+            }
+        )  # fmt: skip
+    except ValueError as error:
+        problem = (
+            str(error) if isinstance(error, WebhookError) else "Give whole numbers of copies and seconds."
+        )
+    return redirect(url_for("screens.webhooks", problem=problem), code=303)
+
+
+# Faults and clock
+
+
+@blueprint.post("/faults/add")
+def add_fault() -> str | BaseResponse | tuple[str, int]:
+    box, form = current(), request.form
+    wanted: dict[str, Any] = {"operation": form.get("operation", ""), "behaviour": form.get("behaviour", "")}
+    try:
+        wanted["times"] = int(form.get("times") or 1)
+        if form.get("seconds"):
+            wanted["seconds"] = float(form["seconds"])
+        box.faults.add(wanted)
+    except ValueError as error:
+        problem = (
+            str(error) if isinstance(error, FaultError) else "times is a whole number, seconds a number."
+        )
+        page = render_template(
+            "faults.html", faults=box.faults.all(), behaviours=BEHAVIOURS, problem=problem, wanted=form
+        )
+        return page, 400
+    return redirect(url_for("control.faults"), code=303)
+
+
+@blueprint.post("/faults/remove")
+def remove_fault() -> BaseResponse:
+    chosen = request.form.get("id", "")
+    current().faults.clear(int(chosen) if re.fullmatch(r"\d{1,12}", chosen) else None)
+    return redirect(url_for("control.faults"), code=303)
+
+
+@blueprint.get("/clock")
+def clock() -> str:
+    return render_template("clock.html", jobs=_jobs(), problem="")
+
+
+def _jobs() -> list[dict[str, Any]]:
+    rows = current().state.rows("SELECT * FROM jobs ORDER BY due_at LIMIT 100")
+    return [{**dict(row), "payload": json.loads(row["payload"])} for row in rows]
+
+
+@blueprint.post("/clock/move")
+def move() -> BaseResponse | tuple[str, int]:
+    form = request.form
+    try:
+        if form.get("advance"):
+            move_clock(current(), {"advance_seconds": float(form["advance"])})
+        elif "real" in form:
+            move_clock(current(), {"set": None})
+        else:
+            wanted = form.get("set", "")
+            move_clock(current(), {"set": f"{wanted}+00:00"})
+    except (ControlError, ClockError, ValueError) as problem:
+        return render_template("clock.html", jobs=_jobs(), problem=str(problem)), 400
+    return redirect(url_for("screens.clock"), code=303)
+
+
+@blueprint.post("/reset/all")
+def start_over() -> BaseResponse:
+    current().state.forget()
+    return redirect(url_for("screens.overview"), code=303)

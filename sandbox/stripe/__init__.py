@@ -1,0 +1,1 @@
+"""Stripe as the sandbox plays it: API, browser library, test cards."""
