@@ -18,12 +18,14 @@ import urllib.request
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import environ
 import pytest
 import stripe
 from django.conf import settings
+from django.core.cache import cache
 from django.core.management import call_command
 from django.db import connection, connections
 from django.test import TransactionTestCase
@@ -259,6 +261,16 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     yield running
     process.terminate()
     process.wait(20)
+
+
+@pytest.fixture(autouse=True)
+def _fresh_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody's rate limit is used up by another test, and no window of the limiter ends in the middle of one.
+
+    A window ends at a fixed minute and second of the hour, which follows from the caller's address or account.
+    """
+    cache.clear()
+    monkeypatch.setattr("django_ratelimit.core.time", SimpleNamespace(time=lambda: 1_800_000_000))
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from allauth.account.models import EmailAddress
-from django.core.cache import cache
 from django.db import connection
 from rest_framework.test import APIClient
 
@@ -17,11 +16,6 @@ from accounts.models import TokenFamily, User
 from foundation.models import AuditEntry
 
 PASSWORD = "rather-long-Secret-7"
-
-
-@pytest.fixture(autouse=True)
-def _fresh_limits() -> None:
-    cache.clear()
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from allauth.account.models import EmailAddress
-from django.core.cache import cache
 from django.test import Client
 
 from accounts.models import User
@@ -16,11 +15,6 @@ from communications.models import Message
 pytestmark = pytest.mark.django_db
 
 PASSWORD = "tango-bravo-917"
-
-
-@pytest.fixture(autouse=True)
-def _no_limits_left_over() -> None:
-    cache.clear()
 
 
 def text(response: Any) -> str:

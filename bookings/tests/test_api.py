@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from django.core.cache import cache
 from django.utils import timezone
 from rest_framework.test import APIClient
 
@@ -18,11 +17,6 @@ from bookings.models import Booking, Product, Quote
 from bookings.tests.world import make_product
 
 DRIVER = {"name": "Ada Lovelace", "email": "ada@example.com", "phone": "+447700900123"}
-
-
-@pytest.fixture(autouse=True)
-def _fresh_limits() -> None:
-    cache.clear()
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission
-from django.core.cache import cache
 from django.test import Client
 from django.utils import timezone
 from icalendar import Calendar
@@ -40,11 +39,6 @@ DRIVER = {
     "outbound_flight": "",
     "return_flight": "ba 112",
 }
-
-
-@pytest.fixture(autouse=True)
-def _no_limits_left_over() -> None:
-    cache.clear()
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission
-from django.core.cache import cache
 from django.utils import timezone
 from rest_framework.test import APIClient
 
@@ -20,11 +19,6 @@ from bookings.services.cancel import cancel, preview_cancellation
 from bookings.tests.world import hold, make_product
 from foundation.models import AuditEntry, IdempotencyRecord
 from payments.models import Payment, PaymentStatus, Refund
-
-
-@pytest.fixture(autouse=True)
-def _fresh_limits() -> None:
-    cache.clear()
 
 
 def _user(name: str, *, staff: bool = False, may: tuple[str, ...] = ()) -> User:
