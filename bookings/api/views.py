@@ -32,12 +32,6 @@ SORT_KEYS: dict[str, Callable[[queries.Offer], Any]] = {
     "transfer": lambda offer: offer.car_park.transfer_minutes,
     "name": lambda offer: (offer.car_park.name, offer.product.name),
 }
-# Where the service's fields stand in the body of POST /api/bookings.
-NESTED_FIELDS = {
-    "plate": "vehicle.plate",
-    "outboundFlight": "flights.outbound",
-    "returnFlight": "flights.return",
-}
 GUEST_TOKEN = OpenApiParameter(
     "X-Guest-Token",
     OpenApiTypes.STR,
@@ -181,19 +175,15 @@ class BookingsView(APIView):
             raise InvalidInput(_("There is no such quote. Ask for a new one."), field="quoteId")
         flights = asked.get("flights", {})
         driver = asked["driver"]
-        try:
-            placed = place_hold(
-                quote,
-                driver=Driver(name=driver["name"], email=driver["email"], phone=str(driver["phone"])),
-                plate=asked["vehicle"]["plate"],
-                flights=Flights(outbound=flights.get("outbound", ""), return_=flights.get("return", "")),
-                user=user,
-                language=get_language() or "en",
-                now=timezone.now(),
-            )
-        except InvalidInput as error:
-            error.field = NESTED_FIELDS.get(error.field or "", error.field)
-            raise
+        placed = place_hold(
+            quote,
+            driver=Driver(**driver),
+            plate=asked["vehicle"]["plate"],
+            flights=Flights(outbound=flights.get("outbound", ""), return_=flights.get("return", "")),
+            user=user,
+            language=get_language() or "en",
+            now=timezone.now(),
+        )
         return Response(s.hold_body(placed.booking, placed.guest_token), status=201)
 
 

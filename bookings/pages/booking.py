@@ -28,8 +28,8 @@ from foundation.money import Money
 
 # Where a service's complaint about a public field is shown in the form.
 FIELD_OF = {
-    "driver.name": "name", "driver.email": "email", "driver.phone": "phone", "plate": "plate",
-    "outboundFlight": "outbound_flight", "returnFlight": "return_flight",
+    "driver.name": "name", "driver.email": "email", "driver.phone": "phone", "vehicle.plate": "plate",
+    "flights.outbound": "outbound_flight", "flights.return": "return_flight",
 }  # fmt: skip
 UNAVAILABLE = ("car_park_full", "not_on_sale")
 

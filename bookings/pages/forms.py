@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import phonenumbers
 from django import forms
 from django.conf import settings
 from django.utils import timezone
@@ -15,15 +16,13 @@ from django.utils.translation import gettext_lazy as _
 
 from bookings import queries
 from bookings.models import Airport
-from bookings.services.stay import check_stay
+from bookings.services.stay import check_stay, clean_flight, clean_phone, clean_plate
 from foundation.errors import InvalidInput
 
 TIMES = [f"{hour:02d}:{minute:02d}" for hour in range(24) for minute in (0, 30)]
 FIRST_TIME = "10:00"
 CODE_INPUT = {"autocomplete": "off", "autocapitalize": "characters", "spellcheck": "false"}
 _LOCAL = re.compile(r"^(\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2})(?::\d{2})?([+-]\d{2}:\d{2}|Z)?$")
-_PLATE = re.compile(r"^[A-Z0-9]{2,12}$")
-_FLIGHT = re.compile(r"^[A-Z0-9]{2,3}\d{1,4}[A-Z]?$")
 
 
 def describe_fields(form: forms.BaseForm) -> None:
@@ -219,36 +218,27 @@ class DetailsForm(forms.Form):
         describe_fields(self)
 
     def clean_phone(self) -> str:
-        problem = forms.ValidationError(
-            _("Enter a full phone number, with + and the country code from abroad.")
-        )
-        try:
-            number = phonenumbers.parse(self.cleaned_data["phone"], settings.PHONENUMBER_DEFAULT_REGION)
-        except phonenumbers.NumberParseException:
-            raise problem from None
-        if not phonenumbers.is_possible_number(number):
-            raise problem
-        return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+        return _accepted(clean_phone, self.cleaned_data["phone"])
 
     def clean_plate(self) -> str:
-        plate = re.sub(r"[\s\-.·]+", "", self.cleaned_data["plate"]).upper()
-        if not _PLATE.match(plate):
-            raise forms.ValidationError(
-                _("Enter the plate as it stands on the car: letters and digits only.")
-            )
-        return plate
-
-    def _flight(self, name: str) -> str:
-        flight = re.sub(r"[\s\-]+", "", self.cleaned_data.get(name) or "").upper()
-        if flight and not _FLIGHT.match(flight):
-            raise forms.ValidationError(_("Enter a flight number such as BA117."))
-        return flight
+        return _accepted(clean_plate, self.cleaned_data["plate"])
 
     def clean_outbound_flight(self) -> str:
-        return self._flight("outbound_flight")
+        return _accepted(_clean_flight, self.cleaned_data["outbound_flight"])
 
     def clean_return_flight(self) -> str:
-        return self._flight("return_flight")
+        return _accepted(_clean_flight, self.cleaned_data["return_flight"])
+
+
+_clean_flight = partial(clean_flight, field="")
+
+
+def _accepted(tidy: Callable[[str], str], text: str) -> str:
+    """Return what the service would store, or its complaint as the form's."""
+    try:
+        return tidy(text)
+    except InvalidInput as error:
+        raise forms.ValidationError(str(error.message)) from None
 
 
 class FindForm(forms.Form):

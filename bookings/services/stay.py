@@ -83,7 +83,7 @@ def clean_driver(driver: Driver) -> Driver:
             _("Enter a name of at most %(length)d ordinary characters.") % {"length": LONGEST_NAME},
             field="driver.name",
         )
-    return Driver(name=name, email=_clean_email(driver.email), phone=_clean_phone(driver.phone))
+    return Driver(name=name, email=_clean_email(driver.email), phone=clean_phone(driver.phone))
 
 
 def _clean_email(text: str) -> str:
@@ -99,7 +99,8 @@ def _clean_email(text: str) -> str:
     return email
 
 
-def _clean_phone(text: str) -> str:
+def clean_phone(text: str) -> str:
+    """Return the number in E.164, read as a national one where it has no country code. Raises InvalidInput."""
     problem = InvalidInput(
         _("Enter a phone number with its country code, such as +44 7700 900123."), field="driver.phone"
     )
@@ -109,7 +110,9 @@ def _clean_phone(text: str) -> str:
         number = phonenumbers.parse(text, settings.PHONENUMBER_DEFAULT_REGION)
     except phonenumbers.NumberParseException:
         raise problem from None
-    if not phonenumbers.is_possible_number(number):  # its numbering plan may be newer than our copy of it
+    # By its length alone, because its numbering plan may be newer than our copy of it. "Local only" is too short to be called
+    # from anywhere else.
+    if phonenumbers.is_possible_number_with_reason(number) != phonenumbers.ValidationResult.IS_POSSIBLE:
         raise problem
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
 

@@ -116,6 +116,7 @@ def test_hoarding_is_capped_by_account() -> None:
         ({"email": "ada"}, "driver.email"),
         ({"email": "ada@example.com\nBcc: x@example.com"}, "driver.email"),
         ({"phone": "12"}, "driver.phone"),
+        ({"phone": "07700"}, "driver.phone"),
         ({"phone": "+44" + "7" * 100}, "driver.phone"),
     ],
 )
