@@ -70,7 +70,10 @@ EVERYWHERE = (
 CUSTOMER = Variable("customer_name", _("The customer's name"), "Ada Lovelace")
 REFERENCE = Variable("reference", _("The booking reference"), "AP-7F3K2Q")
 MANAGE_URL = Variable(
-    "manage_url", _("The booking's own page"), "https://parking.example/b/AP-7F3K2Q/sample", is_url=True
+    "manage_url",
+    _("The booking's own page"),
+    "https://parking.example/b/AP-7F3K2Q/mfzwizltmf2wk43uobqxe33om4",  # as long as a guest's link is
+    is_url=True,
 )
 STAY = (
     Variable("airport_name", _("The airport"), "London Heathrow"),
@@ -85,7 +88,9 @@ STAY = (
     Variable("timezone_name", _("The airport's time zone"), "Europe/London"),
 )
 REFUND_STATUS = Variable(
-    "refund_status_text", _("Where the refund stands, as a sentence"), "It reaches your card in 5 to 10 days."
+    "refund_status_text",
+    _("Where the refund stands, as a sentence"),
+    "Your bank usually shows it within 5 to 10 days.",
 )
 
 KINDS: dict[str, Kind] = {

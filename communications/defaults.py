@@ -116,7 +116,7 @@ TEMPLATES: dict[tuple[str, str], Words] = {
         button_variable="search_url",
     ),
     ("late_payment_refunded", "sms"): Words(
-        body="{{ reference }}: sorry, {{ car_park_name }} was full when your payment came. We refund {{ amount }}. {{ search_url }}"
+        body="{{ reference }}: sorry, {{ car_park_name }} was full when your payment came. We refund all of it: {{ amount }}. More in our e-mail."
     ),
     ("refund_failed", "email"): Words(
         subject="{{ reference }}: your refund did not arrive",

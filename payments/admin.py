@@ -18,7 +18,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -236,7 +236,7 @@ class PaymentAdmin(ReadOnlyAdmin):
         payment = self.get_object(request, str(payment_id))
         if payment is None:
             raise Http404
-        left = refunds.refundable(payment)
+        left = payment.refundable
         if request.method == "POST" and "token" in request.POST:
             return self._confirm(request, payment)
         form = RefundForm(
@@ -405,7 +405,7 @@ class PaymentAdmin(ReadOnlyAdmin):
 
     @display(description=_("left to refund"))
     def left_text(self, payment: Payment) -> SafeString:
-        left = refunds.refundable(payment)
+        left = payment.refundable
         return money(left.amount_minor, left.currency)
 
     @display(description=_("started"))
@@ -490,7 +490,15 @@ class LedgerEntryInline(ReadOnlyInline, TabularInline):
 class LedgerTransactionAdmin(ReadOnlyAdmin):
     """The books: double entry, append-only. Each transaction's entries add up to nothing."""
 
-    list_display = ["occurred_at", "kind", "booking_reference", "description", "source_key"]
+    list_display = [
+        "occurred_at",
+        "kind",
+        "booking_reference",
+        "amount_text",
+        "debited",
+        "credited",
+        "source_key",
+    ]
     list_filter = ["kind", "occurred_at"]
     list_fullwidth = True
     search_fields = ["booking_reference", "source_key", "description"]
@@ -501,7 +509,20 @@ class LedgerTransactionAdmin(ReadOnlyAdmin):
     fields = ["occurred_at", "kind", "booking_reference", "payment", "refund", "description", "source_key"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[LedgerTransaction]:
-        return super().get_queryset(request).select_related("payment", "refund")
+        return super().get_queryset(request).select_related("payment", "refund").prefetch_related("entries")
+
+    @display(description=_("amount"))
+    def amount_text(self, row: LedgerTransaction) -> SafeString:
+        debits = [entry for entry in row.entries.all() if entry.amount_minor > 0]
+        return format_html_join(" ", "{}", ((money(entry.amount_minor, entry.currency),) for entry in debits))
+
+    @display(description=_("debit"))
+    def debited(self, row: LedgerTransaction) -> str:
+        return ", ".join(entry.get_account_display() for entry in row.entries.all() if entry.amount_minor > 0)
+
+    @display(description=_("credit"))
+    def credited(self, row: LedgerTransaction) -> str:
+        return ", ".join(entry.get_account_display() for entry in row.entries.all() if entry.amount_minor < 0)
 
 
 EVENT_COLOURS = {EventStatus.RECEIVED: "info", EventStatus.PROCESSED: "success", EventStatus.DEAD: "danger"}

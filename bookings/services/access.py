@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import uuid
 from typing import Any
@@ -23,12 +24,13 @@ def with_places() -> QuerySet[Booking]:
 
 
 def guest_token_for(reference: str, quote_id: uuid.UUID) -> str:
-    """Return the secret of the guest link: 256 bits.
+    """Return the secret of the guest link: 128 bits in 26 small letters and digits, short enough for one SMS.
 
     Derived, so that a later message can carry the same link. Only its sha256 is stored; without
     the site's secret key the database does not give the link away.
     """
-    return salted_hmac("bookings.guest", f"{reference}:{quote_id}", algorithm="sha256").hexdigest()
+    digest = salted_hmac("bookings.guest", f"{reference}:{quote_id}", algorithm="sha256").digest()
+    return base64.b32encode(digest[:16]).decode().rstrip("=").lower()
 
 
 def hashed(token: str) -> str:

@@ -6,13 +6,15 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
+from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from babel.numbers import format_percent
 from django.conf import settings
 from django.db import connection
+from django.utils.translation import get_language, ngettext
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
 
 from bookings.models import Product, Quote, TariffRule
 from bookings.services.errors import NotOnSale
@@ -99,7 +101,8 @@ def price_stay(
         applied.add(rule.kind)
         amount = percent_of(base, rule.percent)
         if amount:
-            lines.append({"label": rule.label, "rule": rule.kind, "amount_minor": amount})
+            label = f"{rule.label} ({_signed_percent(rule.percent, get_language() or 'en')})"
+            lines.append({"label": label, "rule": rule.kind, "amount_minor": amount})
     if tariff.stay_fee_minor:
         lines.append({"label": _("Fee per stay"), "rule": "stay_fee", "amount_minor": tariff.stay_fee_minor})
     total = sum(line["amount_minor"] for line in lines)
@@ -114,6 +117,13 @@ def price_stay(
     return PricedStay(
         total=Money(total, tariff.currency), lines=lines, per_day=Money(per_day, tariff.currency), days=days
     )
+
+
+@lru_cache(maxsize=512)
+def _signed_percent(percent: Decimal, language: str) -> str:
+    """Write "-20%" or "+12.5%" as the language does; search asks for the same few again and again."""
+    text = format_percent(percent / 100, locale=language.replace("-", "_"), decimal_quantization=False)
+    return f"+{text}" if percent > 0 else text
 
 
 def _applies(

@@ -103,6 +103,7 @@ class TestSearch:
         page = text(client.get("/search", stay()))
         assert "£88.00" in page
         assert "£11.00 a day" in page
+        assert "8 days at £11.00" in page
         assert "12 min to the terminal" in page
         assert "Free cancellation until you drop off" in page
         assert "2 spaces left" in page

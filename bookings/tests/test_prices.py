@@ -68,6 +68,10 @@ def test_rule_lines_add_up_to_the_total() -> None:
     }
     assert priced.total.amount_minor == sum(amounts.values()) == 9598
     assert priced.per_day.amount_minor == 1371
+    assert [line["label"] for line in priced.lines][1:4:2] == [
+        "length_of_stay (-10%)",
+        "arrival_weekday (+8%)",
+    ]
 
 
 def test_a_season_may_run_over_new_year() -> None:

@@ -84,7 +84,7 @@ def test_the_plain_text_says_the_same(template: MessageTemplate) -> None:
         "LHR",
         "Europe/London",
         "AB12 CDE",
-        "https://parking.example/b/AP-7F3K2Q/sample",
+        "https://parking.example/b/AP-7F3K2Q/mfzw",
     ):
         assert word in text
 

@@ -26,7 +26,7 @@ from payments.api import serializers as s
 from payments.api import transactions
 from payments.models import Payment, Refund
 from payments.services import checkout
-from payments.services.refund import refund_cancellation, refundable, request_refund
+from payments.services.refund import refund_cancellation, request_refund
 from payments.services.settle import settle
 
 GUEST_TOKEN = OpenApiParameter(
@@ -210,7 +210,7 @@ class RefundView(CustomerView):
             raise NotAllowed(
                 _("Your account may not refund payments. Ask an administrator for the refund permission.")
             )
-        wanted = amount_from(asked["amount"], payment.currency) if "amount" in asked else refundable(payment)
+        wanted = amount_from(asked["amount"], payment.currency) if "amount" in asked else payment.refundable
         return request_refund(
             payment,
             amount_minor=wanted.amount_minor,

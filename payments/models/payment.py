@@ -151,6 +151,11 @@ class Payment(models.Model):
         return Money(self.refunded_minor, self.currency)
 
     @property
+    def refundable(self) -> Money:
+        """What can still be given back: captured, less what refunds have already reserved."""
+        return Money(self.captured_minor - self.reserved_minor, self.currency)
+
+    @property
     def is_live(self) -> bool:
         return self.status in LIVE_STATUSES
 

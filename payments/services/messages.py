@@ -79,9 +79,7 @@ def tell_refund(refund: Any) -> None:
     with translation.override(booking.contact_language):
         amount = Money(refund.amount_minor, refund.currency).format(booking.contact_language)
         if refund.status == "succeeded":
-            state = _(
-                "The provider has sent it to your card; your bank usually shows it within 5 to 10 days."
-            )
+            state = _("Your bank usually shows it within 5 to 10 days.")
         else:
             state = _("It is on its way; we watch it until your bank has it.")
         if refund.cancellation_id is None:

@@ -46,16 +46,11 @@ class RefundPreview:
     left_after: Money
 
 
-def refundable(payment: Payment) -> Money:
-    """Return what can still be given back: captured, less what refunds have already reserved."""
-    return Money(payment.captured_minor - payment.reserved_minor, payment.currency)
-
-
 def preview_refund(payment: Payment, amount_minor: int) -> RefundPreview:
     """Say what a refund would do, changing nothing. Raises InvalidInput, RefundExceedsCaptured."""
     if amount_minor <= 0:
         raise InvalidInput(_("Enter an amount above zero."), field="amount")
-    left = refundable(payment)
+    left = payment.refundable
     if amount_minor > left.amount_minor:
         raise RefundExceedsCaptured(_("Only %(left)s is left to refund.") % {"left": left})
     amount = Money(amount_minor, payment.currency)
@@ -105,7 +100,7 @@ def refund_cancellation(cancellation_id: Any) -> Refund | None:
         )
         if payment is None:
             return None
-        amount_minor = min(cancellation.refund_minor, refundable(payment).amount_minor)
+        amount_minor = min(cancellation.refund_minor, payment.refundable.amount_minor)
         if amount_minor <= 0:
             return None
         return request_refund(
