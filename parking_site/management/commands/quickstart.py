@@ -20,12 +20,14 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
+from django.utils import timezone
 from psycopg import sql
 
 from foundation.database import DatabaseError, PrivateServer
+from parking_site import demo_day
 from parking_site.supervisor import AlreadyRunning, ChildFailed, PortTaken, Supervisor, require_free_port
 
-STEPS = 7
+STEPS = 8
 LOGINS = ("customer@example.com", "staff@example.com", "viewer@example.com", "admin@example.com")
 
 
@@ -108,6 +110,8 @@ class Command(BaseCommand):
             call_command("demo_data", verbosity=0)
         with self._step("Stripe's mirror and webhook endpoint"):
             call_command("provision_stripe", verbosity=0, stdout=io.StringIO())
+        with self._step("A day of bookings, paid at the sandbox"):
+            demo_day.fill(now=timezone.now())
         manage = str(settings.BASE_DIR / "manage.py")
         with self._step(f"Site on port {settings.PORT}, and the worker"):
             connection.close()
