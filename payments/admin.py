@@ -307,16 +307,6 @@ class PaymentAdmin(ReadOnlyAdmin):
                     requested_by=request.user,
                     source=RefundSource.STAFF,
                 )
-                audit.record(
-                    actor=request.user,
-                    action="refund.requested",
-                    subject=f"payment:{payment.pk}",
-                    reason=promise["reason"],
-                    data={
-                        "amount": str(Money(refund.amount_minor, refund.currency)),
-                        "refund": str(refund.pk),
-                    },
-                )
                 self.log_change(
                     request,
                     payment,

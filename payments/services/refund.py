@@ -11,7 +11,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from bookings.models import Cancellation
-from foundation import jobs
+from foundation import audit, jobs
 from foundation.errors import DomainError, InvalidInput
 from foundation.money import Money
 from foundation.transitions import change_status
@@ -68,7 +68,8 @@ def request_refund(
 ) -> Refund:
     """Record that money should go back; the worker sends it.
 
-    amount_minor is in payment.currency's minor unit. Locks the payment row. Raises RefundExceedsCaptured, InvalidInput.
+    amount_minor is in payment.currency's minor unit. Locks the payment row. What staff ask for is audited in the same commit.
+    Raises RefundExceedsCaptured, InvalidInput.
     """
     with transaction.atomic():
         payment = Payment.objects.select_for_update().get(pk=payment.pk)
@@ -82,6 +83,14 @@ def request_refund(
             requested_by=requested_by if getattr(requested_by, "pk", None) else None,
             cancellation=cancellation,
         )
+        if source == RefundSource.STAFF:
+            audit.record(
+                actor=requested_by,
+                action="refund.requested",
+                subject=f"payment:{payment.pk}",
+                reason=reason,
+                data={"amount": str(refund.amount), "refund": str(refund.pk)},
+            )
         jobs.defer("payments.send_refund", refund_id=str(refund.pk))
     return refund
 

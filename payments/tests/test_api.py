@@ -237,6 +237,8 @@ def test_staff_refund_only_with_the_permission_and_refusals_are_audited(shop: Sh
     assert part.status_code == 202, part.content
     assert part.json()["amount"] == "10.00"
     assert _refund(sam, payment, amount="10.00").content == part.content
+    trail = AuditEntry.objects.get(action="refund.requested")
+    assert (trail.subject, trail.data["refund"]) == (f"payment:{payment.pk}", part.json()["refundId"])
     other = _refund(sam, payment, amount="11.00")
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
     too_much = _refund(sam, payment, key="r2", amount="9999.00")
