@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import unicodedata
 import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -72,17 +73,17 @@ def queue_message(
 ) -> Message | None:
     """Put a message into the outbox in the caller's transaction; a worker sends it after the commit.
 
-    A dedupe_key that was used before returns the earlier message and sends nothing. No address: None. Raises InvalidInput
-    for an address or name that cannot stand in a header, ValueError for a kind or channel that does not exist.
+    A dedupe_key that was used before returns the earlier message and sends nothing. No address: None. An address that nobody can
+    be reached at is no reason to undo what the message tells of (a payment, a refund): it is queued, and the attempt to send it
+    fails, where staff see it. Raises ValueError for a kind or channel that does not exist.
     """
     known = KINDS.get(kind)
     if known is None or channel not in known.channels:
         raise ValueError(f"There is no {channel} message of kind {kind!r}.")
-    to = str(to or "").strip(" ")
+    to = _one_line(str(to or ""))[:254]
     if not to:
         return None
-    to_name = to_name[:120]  # only a display name
-    _check_address(channel, to, to_name)
+    to_name = _one_line(to_name)[:120]  # only a display name
     unknown = sorted(set(variables) - set(known.by_name))
     if unknown:
         logger.warning("A %s message was given variables that it does not know: %s", kind, ", ".join(unknown))
@@ -115,11 +116,16 @@ def _storable(value: Any) -> Any:
     return [str(item) for item in value] if isinstance(value, list | tuple) else str(value)
 
 
-def _check_address(channel: str, to: str, to_name: str) -> None:
-    if any(ord(character) < 32 or ord(character) == 127 for character in to + to_name):
-        raise InvalidInput(
-            _("An address and a name must be one line without control characters."), field="to"
-        )
+def _one_line(text: str) -> str:
+    """The text without what could end a header or cannot be stored."""
+    plain = "".join(
+        " " if unicodedata.category(character) in {"Cc", "Cs"} else character for character in text
+    )
+    return plain.strip()
+
+
+def check_address(channel: str, to: str) -> None:
+    """Raise InvalidInput for an address that the channel cannot reach."""
     if channel == EMAIL:
         try:
             validate_email(to)
@@ -151,6 +157,7 @@ def send(message_id: str | uuid.UUID, *, now: datetime) -> Message | None:
         return None
     kind = KINDS[message.kind]
     try:
+        check_address(message.channel, message.to)
         version = _version_for(message.kind, message.channel, message.language)
         rendered = rendering.render(
             version,
@@ -167,6 +174,8 @@ def send(message_id: str | uuid.UUID, *, now: datetime) -> Message | None:
         return _record_unavailable(message, error, now=now)
     except Rejected as error:
         return _record_failed(message, error.code, error.text)
+    except InvalidInput as error:
+        return _record_failed(message, "bad_address", str(error.message))
     except (LookupError, ValueError, TypeError) as error:
         logger.exception("Message %s cannot be written", message.pk)
         return _record_failed(message, "not_writable", f"{type(error).__name__}: {error}")
@@ -527,7 +536,11 @@ def preview(
 
 
 def send_test(template: MessageTemplate, *, to: str, by: Any) -> Message | None:
-    """Queue the template with sample values to an address of staff's choice."""
+    """Queue the template with sample values to an address of staff's choice; None without one. Raises InvalidInput."""
+    to = to.strip()
+    if not to:
+        return None
+    check_address(template.channel, to)
     kind = KINDS[template.kind]
     own = set(site_variables())
     with transaction.atomic():

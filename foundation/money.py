@@ -37,7 +37,7 @@ class Money:
     def from_major(cls, text: str | int | Decimal, currency: str) -> Money:
         """Read an amount in major units ("10.50"). Raises ValueError for anything that is not exactly representable."""
         try:
-            value = Decimal(str(text))
+            value = Decimal(str(text).replace("_", "?"))  # Decimal would read 1_0 as 10
         except InvalidOperation:
             raise ValueError(_("Enter an amount such as 10.50.")) from None
         # Size first: abs() of 1e99999999999 is itself an overflow.

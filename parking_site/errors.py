@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from http import HTTPStatus
 
+from django.db import OperationalError
 from django.http import HttpRequest, HttpResponse
+from django.template.loader import render_to_string
 from django.utils.translation import gettext as _
 from django.views import defaults
 
@@ -37,7 +40,9 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """500 with the request's id, never a traceback."""
+    """500 with the request's id, never a traceback; 503 when it is only the database that does not answer."""
+    if isinstance(sys.exception(), OperationalError):
+        return _unavailable(request)
     if _for_programs(request):
         return plain_problem(
             HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -45,3 +50,14 @@ def server_error(request: HttpRequest) -> HttpResponse:
             _("Something went wrong on our side. Quote the request id when you ask for help."),
         )
     return defaults.server_error(request)
+
+
+def _unavailable(request: HttpRequest) -> HttpResponse:
+    if _for_programs(request):
+        response = plain_problem(
+            503, "unavailable", _("We cannot answer right now. Please try again shortly.")
+        )
+    else:
+        response = HttpResponse(render_to_string("503.html"), status=HTTPStatus.SERVICE_UNAVAILABLE)
+    response["Retry-After"] = "5"
+    return response

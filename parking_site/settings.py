@@ -259,6 +259,8 @@ STRIPE_WEBHOOK_SECRET = env.str(
 STRIPE_WEBHOOK_UUID = env.str(
     "STRIPE_WEBHOOK_UUID", default="" if PRODUCTION else "3f8a1b7c-52d4-4e0b-9a6e-0d1c2b3a4f5e"
 )
+# Threads of one process that may wait for a payment provider at once; keep it under GUNICORN_THREADS.
+PROVIDER_CALLS_AT_ONCE = env.int("PROVIDER_CALLS_AT_ONCE", default=2)
 STRIPE_TIMEOUT_SECONDS = env.int("STRIPE_TIMEOUT_SECONDS", default=20)
 STRIPE_API_VERSION = "2026-08-26.dahlia"
 STRIPE_LIVE_MODE = STRIPE_SECRET_KEY.startswith(("sk_live_", "rk_live_"))

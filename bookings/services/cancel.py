@@ -36,7 +36,8 @@ class CancellationPreview:
 def refund_due(booking: Booking, *, at: datetime) -> tuple[Money, list[dict[str, Any]]]:
     """Return the refund under the frozen policy for a cancellation at `at`, and the lines that add up to it.
 
-    The tier with the longest notice that is still met decides; the fee never exceeds what would come back.
+    The tier with the longest notice that is still met decides; the fee never exceeds what would come back, and what was refunded
+    before is not given twice.
     """
     if booking.status == Status.HELD:
         return Money(0, booking.currency), []
@@ -58,7 +59,12 @@ def refund_due(booking: Booking, *, at: datetime) -> tuple[Money, list[dict[str,
         )
     if fee:
         lines.append({"label": _("Cancellation fee"), "rule": "fee", "amount_minor": -fee})
-    return Money(back - fee, booking.currency), lines
+    due = back - fee
+    left = max(0, booking.total_minor - booking.refunded_minor)
+    if due > left:
+        lines.append({"label": _("Already refunded"), "rule": "refunded", "amount_minor": left - due})
+        due = left
+    return Money(due, booking.currency), lines
 
 
 def preview_cancellation(booking: Booking, *, now: datetime) -> CancellationPreview:

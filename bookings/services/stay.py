@@ -18,6 +18,8 @@ from foundation.errors import InvalidInput
 
 LONGEST_NAME = 120
 LONGEST_EMAIL = 254
+# Marks that turn the direction of what follows: a name with one could make a staff list or a message read as something else.
+UNSEEN = frozenset("\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff")
 
 
 @dataclass(frozen=True)
@@ -76,9 +78,9 @@ def storable(text: str) -> bool:
 def clean_driver(driver: Driver) -> Driver:
     """Return the driver with tidy fields and the phone in E.164. Raises InvalidInput naming the field."""
     name = " ".join(driver.name.split(" ")).strip()
-    if not name:
+    if not any(character.isalnum() for character in name):
         raise InvalidInput(_("Enter the driver's name."), field="driver.name")
-    if len(name) > LONGEST_NAME or not storable(name):
+    if len(name) > LONGEST_NAME or not storable(name) or UNSEEN & set(name):
         raise InvalidInput(
             _("Enter a name of at most %(length)d ordinary characters.") % {"length": LONGEST_NAME},
             field="driver.name",
@@ -114,7 +116,12 @@ def clean_phone(text: str) -> str:
     # from anywhere else.
     if phonenumbers.is_possible_number_with_reason(number) != phonenumbers.ValidationResult.IS_POSSIBLE:
         raise problem
-    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+    plain = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+    if number.extension or not re.fullmatch(
+        r"\+[1-9][0-9]{6,14}", plain
+    ):  # E.164; nobody can text an extension
+        raise problem
+    return plain
 
 
 def clean_plate(text: str) -> str:

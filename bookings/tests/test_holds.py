@@ -117,6 +117,11 @@ def test_hoarding_is_capped_by_account() -> None:
         ({"email": "ada@example.com\nBcc: x@example.com"}, "driver.email"),
         ({"phone": "12"}, "driver.phone"),
         ({"phone": "07700"}, "driver.phone"),
+        ({"phone": "+49110"}, "driver.phone"),
+        ({"phone": "+49123456789012345"}, "driver.phone"),
+        ({"phone": "+447700900123;ext=55"}, "driver.phone"),
+        ({"name": "\u202eadA"}, "driver.name"),
+        ({"name": "\u200b"}, "driver.name"),
         ({"phone": "+44" + "7" * 100}, "driver.phone"),
     ],
 )

@@ -2,13 +2,40 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from django.conf import settings
+from django.db import connection
 from django.utils.translation import gettext_lazy as _
 
 from foundation.errors import DomainError
+
+_calls_under_way = threading.BoundedSemaphore(settings.PROVIDER_CALLS_AT_ONCE)
+LONGEST_WAIT_SECONDS = 1.0  # for one of those places
+
+
+@contextmanager
+def provider_call() -> Iterator[None]:
+    """Stand around every call to a provider: no transaction is open, and a slow provider cannot stop the whole site.
+
+    The pooled database connection goes back while the provider thinks, and of this process's threads only
+    PROVIDER_CALLS_AT_ONCE may wait for providers; the next one is told Unavailable. Raises RuntimeError inside a transaction.
+    """
+    if connection.in_atomic_block:
+        raise RuntimeError("A provider was called inside a transaction. Commit the intent first.")
+    if connection.settings_dict["OPTIONS"].get("pool"):
+        connection.close()
+    if not _calls_under_way.acquire(timeout=LONGEST_WAIT_SECONDS):
+        raise Unavailable
+    try:
+        yield
+    finally:
+        _calls_under_way.release()
 
 
 class ProviderError(DomainError):

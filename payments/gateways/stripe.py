@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
+import uuid
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import stripe
 from django.conf import settings
-from django.db import connection
 
 from payments.gateways.base import (
     Declined,
@@ -18,6 +19,7 @@ from payments.gateways.base import (
     ProviderRefund,
     Rejected,
     Unavailable,
+    provider_call,
 )
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
         PaymentIntentListParams,
         RefundCreateParams,
     )
+
+logger = logging.getLogger(__name__)
 
 STATUS_OF_INTENT = {
     "requires_payment_method": "requires_action",
@@ -130,15 +134,20 @@ class StripeGateway:
         return next((one for one in refunds if one.our_id == refund_id), None)
 
     def create_customer(self, user: Any) -> str:
+        """Return the customer that stands for our user, looked up first: a key whose first answer was lost would bring back the
+        same failure for a day. Two tabs at once may make two, which harms nobody: the first one written down is used.
+        """
+        known = _read(lambda: self._client.v1.customers.list({"email": user.email, "limit": 100}))
+        for one in known.data:
+            if (_plain(one).get("metadata") or {}).get("user_id") == str(user.pk):
+                return str(one.id)
         params: CustomerCreateParams = {
             "email": user.email,
             "name": user.get_full_name(),
             "metadata": {"user_id": str(user.pk)},
         }
         made = _write(
-            lambda: self._client.v1.customers.create(
-                params, {"idempotency_key": f"customer-{user.pk}-{user.email}"}
-            )
+            lambda: self._client.v1.customers.create(params, {"idempotency_key": f"customer-{uuid.uuid4()}"})
         )
         return str(made.id)
 
@@ -162,18 +171,20 @@ def _write(call: Callable[[], Any]) -> Any:
 
 
 def _guarded(call: Callable[[], Any], *, when_lost: type[Unavailable | OutcomeUnknown]) -> Any:
-    if connection.in_atomic_block:
-        raise RuntimeError("A provider was called inside a transaction. Commit the intent first.")
     try:
-        return call()
+        with provider_call():
+            return call()
     except stripe.CardError as error:
         raise Declined(error.user_message or None, provider_code=error.code or "card_declined") from error
-    except stripe.RateLimitError as error:
+    except (stripe.RateLimitError, stripe.AuthenticationError, stripe.PermissionError) as error:
+        # A revoked or rotated key says nothing about the payment: nothing was done, and the new key will do it.
+        logger.error("Stripe refused us: %s", error)
         raise Unavailable from error
     except stripe.StripeError as error:
         lost = isinstance(error, stripe.APIConnectionError) or (error.http_status or 500) >= 500
         if lost or error.code == "idempotency_key_in_use":
             raise when_lost from error
+        logger.error("Stripe rejected our request: %s", error)
         raise Rejected(provider_code=error.code or "invalid_request") from error
 
 

@@ -16,20 +16,18 @@ class Account(models.TextChoices):
     PROVIDER_FEES = "provider_fees", _("fees of the provider")
 
 
+class LedgerKind(models.TextChoices):
+    CAPTURE = "capture", _("capture")
+    REFUND = "refund", _("refund")
+    REFUND_REVERSAL = "refund_reversal", _("refund returned")
+    FEE = "fee", _("fee")
+
+
 class LedgerTransaction(models.Model):
     """One fact about money. `source_key` is unique, so a fact that is seen twice is booked once."""
 
     source_key = models.CharField(_("source"), max_length=128, unique=True)
-    kind = models.CharField(
-        _("kind"),
-        max_length=24,
-        choices=[
-            ("capture", _("capture")),
-            ("refund", _("refund")),
-            ("refund_reversal", _("refund returned")),
-            ("fee", _("fee")),
-        ],
-    )
+    kind = models.CharField(_("kind"), max_length=24, choices=LedgerKind.choices)
     booking_reference = models.CharField(_("booking"), max_length=16, db_index=True)
     payment = models.ForeignKey(
         "payments.Payment", on_delete=models.PROTECT, related_name="ledger", verbose_name=_("payment")
@@ -49,6 +47,12 @@ class LedgerTransaction(models.Model):
         verbose_name = _("ledger transaction")
         verbose_name_plural = _("ledger")
         ordering = ["-occurred_at", "-pk"]
+        constraints = [
+            models.CheckConstraint(condition=Q(kind__in=LedgerKind.values), name="ledger_kind_known"),
+            models.UniqueConstraint(
+                fields=["payment"], condition=Q(kind="capture"), name="ledger_one_capture_per_payment"
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.source_key
@@ -65,7 +69,13 @@ class LedgerEntry(models.Model):
     class Meta:
         verbose_name = _("ledger entry")
         verbose_name_plural = _("ledger entries")
-        constraints = [models.CheckConstraint(condition=~Q(amount_minor=0), name="ledger_entry_not_zero")]
+        constraints = [
+            models.CheckConstraint(condition=~Q(amount_minor=0), name="ledger_entry_not_zero"),
+            models.CheckConstraint(condition=Q(account__in=Account.values), name="ledger_account_known"),
+            models.UniqueConstraint(
+                fields=["transaction", "account", "currency"], name="ledger_entry_once_per_account"
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.account} {self.amount_minor} {self.currency}"

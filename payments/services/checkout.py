@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -26,6 +27,13 @@ class HoldExpired(DomainError):
 class AlreadyPaid(DomainError):
     code = "already_paid"
     message = _("This booking is already paid.")
+
+
+class PaymentInDoubt(DomainError):
+    code = "payment_in_doubt"
+    message = _(
+        "A payment for this booking arrived that we must check. Please do not pay again; we write to you."
+    )
 
 
 class ProviderUnavailable(DomainError):
@@ -54,7 +62,7 @@ def start(booking: Booking, *, provider: str = "stripe", user: Any = None, now: 
     """Return the one live payment of a held booking, made at the provider; a second call returns the same.
 
     A total of zero needs no provider: the booking is confirmed and AlreadyPaid raised.
-    Raises HoldExpired, AlreadyPaid, ProviderUnavailable.
+    Raises HoldExpired, AlreadyPaid, PaymentInDoubt, ProviderUnavailable.
     """
     gateway = gateway_for(provider)
     for _attempt in range(
@@ -78,6 +86,8 @@ def start(booking: Booking, *, provider: str = "stripe", user: Any = None, now: 
         payment = settle.record(payment.pk, truth, now=now)
         if payment.status == PaymentStatus.CAPTURED:
             raise AlreadyPaid
+        if payment.is_live and truth.status == PaymentStatus.CAPTURED:
+            raise PaymentInDoubt  # not what we asked for, so settle took it for a break
         if payment.is_live:
             return CheckoutSession(payment, truth.client_secret, gateway.publishable_key, truth.ref)
     raise ProviderUnavailable
@@ -128,6 +138,10 @@ def _at_provider(payment: Payment, gateway: Gateway) -> ProviderPayment:
         found = gateway.find_payment(str(payment.pk), since=payment.submitted_at)
         if found:
             return found
+        # The old key would bring the lost answer back for a day. A new one is safe: nobody was given the secret of what the
+        # old call may still have made, so nobody can pay it.
+        payment.idempotency_key = f"{payment.pk}:{secrets.token_hex(8)}"
+        Payment.objects.filter(pk=payment.pk).update(idempotency_key=payment.idempotency_key)
     return gateway.create_payment(payment, customer_ref=customer_ref)
 
 

@@ -57,8 +57,16 @@ def _look(event: ProviderEvent) -> None:
     if payment is None and notice.payment_ref:
         payment = Payment.objects.filter(provider=event.provider, provider_ref=notice.payment_ref).first()
     if payment is not None:
-        settle.settle(payment.pk)
-    elif notice.took_money:
+        payment = settle.settle(payment.pk)
+    if payment is not None and notice.took_money and payment.provider_ref not in (None, notice.payment_ref):
+        open_break(
+            BreakKind.DUPLICATE,
+            provider=event.provider,
+            provider_ref=notice.payment_ref,
+            detail=f"The provider took money twice for this payment: here, and with {payment.provider_ref}.",
+            payment=payment,
+        )
+    elif payment is None and notice.took_money:
         open_break(
             BreakKind.MISSING_LOCAL,
             provider=event.provider,

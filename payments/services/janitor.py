@@ -51,7 +51,7 @@ def sweep(*, now: datetime) -> None:
     waiting = ProviderEvent.objects.filter(status=EventStatus.RECEIVED, received_at__lte=ago)
     oldest_first = F("last_checked_at").asc(nulls_first=True)
     _each(live.order_by(oldest_first), lambda pk: finish(pk, now=now))
-    _each(followed.order_by(oldest_first), settle.settle)
+    _each(followed.order_by(oldest_first), lambda pk: _settle_in_turn(pk, now=now))
     _each(due, refund.refund_cancellation)
     _each(unsent, refund.send_refund)
     _each(waiting, lambda pk: jobs.defer("payments.process_event", queueing_lock=f"event:{pk}", event_id=pk))
@@ -59,7 +59,7 @@ def sweep(*, now: datetime) -> None:
 
 def finish(payment_id: Any, *, now: datetime) -> Payment:
     """Settle a live payment; if nobody may pay it any more, cancel it at the provider first."""
-    payment = settle.settle(payment_id)
+    payment = _settle_in_turn(payment_id, now=now)
     booking = payment.booking
     payable = booking.status == Booking.Status.HELD and booking.hold_expires_at > now
     if payable or not payment.is_live or payment.status == PaymentStatus.PROCESSING:
@@ -74,6 +74,12 @@ def finish(payment_id: Any, *, now: datetime) -> Payment:
         gateway_for(payment.provider).cancel_payment(payment.provider_ref)
     except Rejected:
         logger.info("payment %s was final before it could be cancelled", payment.pk)
+    return settle.settle(payment_id)
+
+
+def _settle_in_turn(payment_id: Any, *, now: datetime) -> Payment:
+    # In a commit of its own: a payment that cannot be settled takes its turn, and does not stay in front of all others.
+    Payment.objects.filter(pk=payment_id).update(last_checked_at=now)
     return settle.settle(payment_id)
 
 

@@ -11,6 +11,8 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from bookings.models import Cancellation
+from bookings.services.confirm import lock_booking
+from bookings.services.messages import queue_cancellation_without_refund
 from foundation import audit, jobs
 from foundation.errors import DomainError, InvalidInput
 from foundation.money import Money
@@ -68,10 +70,11 @@ def request_refund(
 ) -> Refund:
     """Record that money should go back; the worker sends it.
 
-    amount_minor is in payment.currency's minor unit. Locks the payment row. What staff ask for is audited in the same commit.
+    amount_minor is in payment.currency's minor unit. Locks the booking, then the payment. What staff ask for is audited in the same commit.
     Raises RefundExceedsCaptured, InvalidInput.
     """
     with transaction.atomic():
+        lock_booking(payment.booking_id)
         payment = Payment.objects.select_for_update().get(pk=payment.pk)
         preview_refund(payment, amount_minor)
         refund = Refund.objects.create(
@@ -98,6 +101,9 @@ def request_refund(
 def refund_cancellation(cancellation_id: Any) -> Refund | None:
     """Request the refund that a cancellation says is due, once. None when nothing was paid or nothing is left."""
     with transaction.atomic():
+        booking = lock_booking(
+            Cancellation.objects.values_list("booking_id", flat=True).get(pk=cancellation_id)
+        )
         cancellation = Cancellation.objects.select_for_update().get(pk=cancellation_id)
         if (existing := Refund.objects.filter(cancellation=cancellation).first()) is not None:
             return existing
@@ -107,10 +113,10 @@ def refund_cancellation(cancellation_id: Any) -> Refund | None:
             .exclude(refunds__source=RefundSource.LATE_PAYMENT)
             .first()
         )
-        if payment is None:
-            return None
-        amount_minor = min(cancellation.refund_minor, payment.refundable.amount_minor)
-        if amount_minor <= 0:
+        left = payment.refundable.amount_minor if payment is not None else 0
+        amount_minor = min(cancellation.refund_minor, left)
+        if payment is None or amount_minor <= 0:
+            queue_cancellation_without_refund(booking)  # told once: the message's key is the booking's
             return None
         return request_refund(
             payment,
@@ -169,8 +175,9 @@ def send_refund(refund_id: Any) -> Refund:
 
 
 def record(refund_id: Any, truth: ProviderRefund, *, now: datetime) -> Refund:
-    """Commit the provider's truth about one refund: status, ledger, message. Locks the payment, then the refund."""
+    """Commit the provider's truth about one refund: status, ledger, message. Locks the booking, the payment, the refund."""
     with transaction.atomic():
+        lock_booking(Payment.objects.values_list("booking_id", flat=True).get(refunds=refund_id))
         payment = Payment.objects.select_for_update().get(refunds=refund_id)
         refund = (
             Refund.objects.select_for_update(of=("self",))
@@ -183,7 +190,7 @@ def record(refund_id: Any, truth: ProviderRefund, *, now: datetime) -> Refund:
 def record_from_provider(payment: Payment, truth: ProviderRefund, *, now: datetime) -> None:
     """Take over a refund seen at the provider. One that we do not know was made there: it is recorded as external.
 
-    The payment row must be locked.
+    The booking and the payment must be locked.
     """
     known = list(payment.refunds.select_for_update(of=("self",)).select_related("payment__booking"))
     refund = next(

@@ -120,6 +120,7 @@ class Command(BaseCommand):
                 "GUNICORN_BIND": f"127.0.0.1:{settings.PORT}",
                 "GUNICORN_WORKERS": "1",
                 "GUNICORN_THREADS": "8",
+                "PROVIDER_CALLS_AT_ONCE": "4",
             }
             self._run(
                 "site",
