@@ -19,9 +19,10 @@ help: ## list the targets
 	@echo "make lint     style, types, floors"
 	@echo "make lock     pin the requirements anew, with hashes"
 
+demo: BEGAN := $(shell date +%s)
 demo:
 	@$(if $(PYTHON),,$(error No Python 3.11, 3.12 or 3.13 found. Install one, or name it: make demo PYTHON=/path/to/python3))"$(PYTHON)" parking_site/install.py requirements-demo.txt
-	@exec $(RUN) manage.py quickstart --first-step 3
+	@exec $(RUN) manage.py quickstart --first-step 3 --began $(BEGAN)
 
 test: .venv/ready-dev
 	@$(RUN) -m pytest -n 2 -m "not browser"

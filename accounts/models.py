@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import unicodedata
 import uuid
 from typing import Any, ClassVar
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models.functions import Lower
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from phonenumber_field.modelfields import PhoneNumberField
+
+
+def one_line(value: str) -> None:
+    """Raise ValidationError for a name that holds line ends or other control characters: it stands in mail headers."""
+    if any(unicodedata.category(character) in {"Cc", "Cs"} for character in value):
+        raise ValidationError(
+            _("Enter a name in one line of ordinary characters."), code="control_characters"
+        )
 
 
 class UserManager(BaseUserManager["User"]):
@@ -36,7 +46,7 @@ class User(AbstractBaseUser, PermissionsMixin):
     """A person with a login. The address is kept in lower case and is unique whatever its case."""
 
     email = models.EmailField(_("e-mail address"), max_length=254, unique=True)
-    name = models.CharField(_("name"), max_length=120, blank=True)
+    name = models.CharField(_("name"), max_length=120, blank=True, validators=[one_line])
     phone = PhoneNumberField(_("phone"), blank=True)
     language = models.CharField(_("language"), max_length=8, default="en")
     marketing_consent = models.BooleanField(_("wants offers"), default=False)

@@ -10,6 +10,7 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
+from django.utils.html import escape as html_escape
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
@@ -60,7 +61,7 @@ class MessageAdmin(ModelAdmin):
             },
         ),
         (_("Delivery"), {"fields": ["timeline", "provider", "provider_ref", "attempts", "due_at"]}),
-        (_("What was sent"), {"fields": ["template_version", "subject", "body_text", "shown_html"]}),
+        (_("What was sent"), {"fields": ["template_version", "subject", "shown_text", "shown_html"]}),
     ]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -100,9 +101,13 @@ class MessageAdmin(ModelAdmin):
             ),
         )
 
+    @admin.display(description=_("text"))
+    def shown_text(self, message: Message) -> str:
+        return _without_customers_links(message, message.body_text) or "-"
+
     @admin.display(description=_("HTML"))
     def shown_html(self, message: Message) -> str:
-        return _framed(message.body_html) if message.body_html else "-"
+        return _framed(_without_customers_links(message, message.body_html)) if message.body_html else "-"
 
     @admin.action(description=_("Send again"), permissions=["retry"])
     def send_again(self, request: HttpRequest, queryset: Any) -> None:
@@ -119,6 +124,15 @@ class MessageAdmin(ModelAdmin):
 
 def _moment(step: tuple[Any, str, str]) -> Any:
     return step[0]
+
+
+def _without_customers_links(message: Message, text: str) -> str:
+    """Take out the links that open the booking as its customer: whoever may read messages may not act for others."""
+    for variable in KINDS[message.kind].variables:
+        link = message.variables.get(variable.name)
+        if variable.acts_for_customer and link:
+            text = text.replace(html_escape(link), rendering.HIDDEN).replace(link, rendering.HIDDEN)
+    return text
 
 
 def _framed(html: str) -> str:
@@ -315,7 +329,12 @@ class MessageTemplateAdmin(ModelAdmin):
                     messages.WARNING,
                 )
             else:
-                variables = earlier.variables
+                known = KINDS[template.kind].by_name
+                variables = {
+                    name: value
+                    for name, value in earlier.variables.items()
+                    if name in known and not known[name].acts_for_customer
+                }
         rendered = services.preview(template, variables=variables)
         context = {
             **self.admin_site.each_context(request),

@@ -14,13 +14,15 @@ SMS = "sms"
 
 @dataclass(frozen=True)
 class Variable:
-    """A word that a template may use. `is_secret` words are forgotten once the message has left."""
+    """A word that a template may use. `is_secret` words are forgotten once the message has left; a link that `acts_for_customer`
+    is kept for another sending but never shown to staff, who act under their own names."""
 
     name: str
     description: Any
     sample: str
     is_url: bool = False
     is_secret: bool = False
+    acts_for_customer: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ MANAGE_URL = Variable(
     _("The booking's own page"),
     "https://parking.example/b/AP-7F3K2Q/mfzwizltmf2wk43uobqxe33om4",  # as long as a guest's link is
     is_url=True,
+    acts_for_customer=True,
 )
 STAY = (
     Variable("airport_name", _("The airport"), "London Heathrow"),

@@ -60,7 +60,7 @@ TEMPLATES: dict[tuple[str, str], Words] = {
         heading="You are booked, {{ customer_name }}",
         body=(
             "{{ car_park_name }}\n{{ address }}\n\n{{ directions }}\n\n"
-            "{{ product_name }}, paid {{ total }}. Have your reference ready when you arrive."
+            "{{ product_name }}, paid {{ total }}. The cameras know your plate; the code above opens the barrier if they miss it."
         ),
         button_label="Manage booking",
         button_variable="manage_url",
@@ -75,7 +75,7 @@ TEMPLATES: dict[tuple[str, str], Words] = {
             "Hello {{ customer_name }},\n\nthank you. Here is your payment for booking {{ reference }}:\n\n"
             "Amount: {{ amount }}\nPaid: {{ paid_at_local }}\nWith: {{ method_label }}\nThrough: {{ provider_name }}"
         ),
-        button_label="See receipt",
+        button_label="See booking",
         button_variable="manage_url",
     ),
     ("payment_confirmation", "sms"): Words(

@@ -13,8 +13,8 @@ from http import HTTPStatus
 from typing import Any
 
 from django.conf import settings
-from django.core.exceptions import PermissionDenied, RequestDataTooBig
-from django.db import IntegrityError, OperationalError, transaction
+from django.core.exceptions import PermissionDenied, RequestDataTooBig, ValidationError
+from django.db import DataError, IntegrityError, OperationalError, transaction
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -145,6 +145,15 @@ class CursorPagination(pagination.CursorPagination):
     page_size_query_param = "pageSize"
     max_page_size = 100
     ordering = "-pk"
+
+    def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> Any:
+        """Return one page. A cursor that somebody made up is refused as such, not handed to the database."""
+        try:
+            return super().paginate_queryset(queryset, request, view)
+        except (DataError, ValidationError, ValueError, OverflowError):
+            raise InvalidInput(
+                _("This cursor is not one of ours. Start from the first page."), field="cursor"
+            ) from None
 
 
 def problem(

@@ -103,6 +103,15 @@ def find_programs(source: str = "any") -> Path:
     )
 
 
+def url_of_private_server(home: Path) -> str | None:
+    """Return the DATABASE_URL of the private server that lives at home, or None when none was ever made there."""
+    try:
+        server = PrivateServer(home)
+    except DatabaseError:
+        return None
+    return server.url() if server.data.exists() else None
+
+
 class Identity(TypedDict, total=False):
     """What subprocess takes to run a program as somebody else; empty to stay who we are."""
 

@@ -33,7 +33,7 @@ def main(requirements: str) -> None:
     wanted = hashlib.sha256((ROOT / requirements).read_bytes()).hexdigest()
     python = VENV / "bin" / "python"
     began = time.monotonic()
-    steps = "/9" if kind == "demo" else "/2"  # the demo's go on with manage.py quickstart's seven
+    steps = "/10" if kind == "demo" else "/2"  # the demo's go on with manage.py quickstart's eight
     say(f"[1{steps}] Python {sys.version.split()[0]} in .venv ... ", end="")
     works = False
     if python.exists():
@@ -48,11 +48,13 @@ def main(requirements: str) -> None:
         )
     say(f"{time.monotonic() - began:.1f} s")
     began = time.monotonic()
-    say(f"[2{steps}] Packages of {requirements} ... ", end="")
     # The development set holds all of the demo's, in the same versions.
     enough = [stamp, *([VENV / "ready-dev"] if kind == "demo" else [])]
     dev = hashlib.sha256((ROOT / "requirements-dev.txt").read_bytes()).hexdigest()
-    if not any(path.exists() and path.read_text() in {wanted, dev} for path in enough):
+    ready = any(path.exists() and path.read_text() in {wanted, dev} for path in enough)
+    hint = "" if ready else " (once; from the network, half a minute or more)"
+    say(f"[2{steps}] Packages of {requirements}{hint} ... ", end="")
+    if not ready:
         run(
             [
                 str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check",

@@ -11,6 +11,8 @@ import environ
 from csp.constants import NONCE, NONE, SELF
 from django.utils.translation import gettext_lazy as _
 
+from foundation.database import url_of_private_server
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
 if env.bool("READ_DOT_ENV", default=True) and (BASE_DIR / ".env").exists():
@@ -111,8 +113,16 @@ TEMPLATES = [
 ]
 
 # --- Database ---------------------------------------------------------------------------------------------------
-# `make demo` and `make test` start an embedded server and set DATABASE_URL; a server sets its own.
-DATABASES = {"default": env.db("DATABASE_URL", default="postgres://parking@127.0.0.1:5432/parking")}
+# `make demo` and `make test` start an embedded server and set DATABASE_URL; a server sets its own. A command beside a running
+# demo finds the demo's.
+DEMO_DATABASE = VAR_DIR / "postgresql"
+DATABASES = {
+    "default": env.db(
+        "DATABASE_URL",
+        default=(None if PRODUCTION else url_of_private_server(DEMO_DATABASE))
+        or "postgres://parking@127.0.0.1:5432/parking",
+    )
+}
 DATABASES["default"]["ENGINE"] = "django.db.backends.postgresql"
 DATABASES["default"]["CONN_MAX_AGE"] = 0
 DATABASES["default"].setdefault("OPTIONS", {})

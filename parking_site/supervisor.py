@@ -12,9 +12,12 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+from dataclasses import dataclass
 from pathlib import Path
 
 from foundation.database import die_with_parent
+
+MOST_REVIVALS_A_MINUTE = 5
 
 
 class ChildFailed(Exception):
@@ -42,6 +45,15 @@ def require_free_port(port: int, variable: str) -> None:
             ) from None
 
 
+@dataclass(frozen=True)
+class Start:
+    """How a child was started, to start it again."""
+
+    command: list[str]
+    environment: dict[str, str]
+    cwd: Path
+
+
 class Supervisor:
     """Owns child processes. folder holds their logs and the record that lets a restart clean up."""
 
@@ -50,6 +62,8 @@ class Supervisor:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.record = folder / "children.json"
         self.children: dict[str, subprocess.Popen[bytes]] = {}
+        self.starts: dict[str, Start] = {}
+        self.revivals: list[float] = []
 
     def take_lock(self) -> None:
         """Be the only supervisor of this folder, until the process ends. Raises AlreadyRunning, naming the other."""
@@ -84,6 +98,7 @@ class Supervisor:
 
     def start(self, name: str, command: list[str], environment: dict[str, str], *, cwd: Path) -> None:
         """Start a child with its output in <folder>/<name>.log, apart from the terminal's Ctrl-C."""
+        self.starts[name] = Start(command, environment, cwd)
         with self.log(name).open("ab") as log:
             self.children[name] = subprocess.Popen(  # noqa: S603 - our own programs
                 command,
@@ -109,6 +124,18 @@ class Supervisor:
                     f"The {name} stopped (exit {child.returncode}). {self.log(name)} ends:\n"
                     + "\n".join(lines)
                 )
+
+    def revive(self) -> list[str]:
+        """Start each child again that has stopped; return their names. Raises ChildFailed when they stop again and again."""
+        stopped = [name for name, child in self.children.items() if child.poll() is not None]
+        now = time.monotonic()
+        self.revivals = [at for at in self.revivals if at > now - 60] + [now] * len(stopped)
+        if len(self.revivals) > MOST_REVIVALS_A_MINUTE:
+            self.check()
+        for name in stopped:
+            again = self.starts[name]
+            self.start(name, again.command, again.environment, cwd=again.cwd)
+        return stopped
 
     def wait_for(self, url: str, *, timeout_seconds: float = 60) -> None:
         """Return when the address answers 200. Raises ChildFailed when a child dies or time is up."""

@@ -22,6 +22,7 @@ urlpatterns = [
     path("", include("bookings.pages.urls")),
     path("", include("payments.pages.urls")),
     path("", include("accounts.pages.urls")),
+    path("", include("payments.webhooks.urls")),
     path("stripe/", include("djstripe.urls", namespace="djstripe")),
 ]
 

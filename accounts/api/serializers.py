@@ -7,14 +7,14 @@ from django.utils.translation import gettext_lazy as _
 from phonenumber_field.serializerfields import PhoneNumberField
 from rest_framework import serializers
 
-from accounts.models import User
+from accounts.models import User, one_line
 from foundation.api import StrictSerializer
 
 
 class RegisterInput(StrictSerializer):
     email = serializers.EmailField(max_length=254)
     password = serializers.CharField(max_length=128, trim_whitespace=False, write_only=True)
-    name = serializers.CharField(max_length=120)
+    name = serializers.CharField(max_length=120, validators=[one_line])
     phone = PhoneNumberField(required=False, allow_blank=True, default="")
 
 
@@ -42,7 +42,7 @@ class TokenAnswer(serializers.Serializer):
 class ProfileInput(StrictSerializer):
     """Every field is optional; what is not named stays."""
 
-    name = serializers.CharField(max_length=120, required=False)
+    name = serializers.CharField(max_length=120, required=False, validators=[one_line])
     phone = PhoneNumberField(required=False, allow_blank=True)
     language = serializers.ChoiceField(choices=[code for code, _name in settings.LANGUAGES], required=False)
     marketingConsent = serializers.BooleanField(source="marketing_consent", required=False)

@@ -22,7 +22,9 @@ class HouseWords:
 
 
 class LoginForm(HouseWords, allauth_forms.LoginForm):
-    pass
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["password"].help_text = ""  # the page itself says what to do about a forgotten one
 
 
 class SignupForm(HouseWords, allauth_forms.SignupForm):

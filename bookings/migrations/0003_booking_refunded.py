@@ -4,15 +4,16 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('bookings', '0002_database_rules'),
+        ("bookings", "0002_database_rules"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='booking',
-            name='refunded_minor',
-            field=models.PositiveIntegerField(db_default=0, default=0, editable=False, verbose_name='refunded'),
+            model_name="booking",
+            name="refunded_minor",
+            field=models.PositiveIntegerField(
+                db_default=0, default=0, editable=False, verbose_name="refunded"
+            ),
         ),
     ]

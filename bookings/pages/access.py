@@ -15,7 +15,12 @@ LONGEST_LIST = 30
 
 
 def remember_guest_booking(request: HttpRequest, reference: str) -> None:
-    """Let this session open the booking from now on; the oldest of too many references is forgotten."""
+    """Let this session open the booking from now on; the oldest of too many references is forgotten.
+
+    The session gets a new key: whoever planted the old one in this browser is not let in with the guest.
+    """
+    if request.session.session_key:
+        request.session.cycle_key()
     known = [item for item in request.session.get(SESSION_KEY, []) if item != reference]
     request.session[SESSION_KEY] = [reference, *known][:LONGEST_LIST]
 
@@ -30,7 +35,7 @@ def booking_from(request: HttpRequest, reference: str, *, to_change: bool = Fals
 
     to_change: for paying or cancelling it; staff who may only look get PermissionDenied (403).
     """
-    reference = reference.upper()
+    reference = access.tidy_reference(reference)
     if reference in guest_references(request):
         found = access.with_places().filter(reference=reference).first()
         if found is not None:

@@ -74,7 +74,8 @@ def find(request: HttpRequest) -> HttpResponse:
 def guest_link(request: HttpRequest, reference: str, token: str) -> HttpResponse:
     """Exchange the link of a message for this session's access; the token leaves the address bar."""
     try:
-        booking = access.booking_for(reference.upper(), user=request.user, guest_token=token)
+        # The token alone opens it: an account's own right to look must not become a guest's right to cancel.
+        booking = access.booking_for(access.tidy_reference(reference), user=None, guest_token=token)
     except NotFound:
         raise Http404(
             _("This link does not open a booking. Find it with its reference and your e-mail address.")

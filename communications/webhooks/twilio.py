@@ -39,6 +39,8 @@ def status(request: HttpRequest) -> HttpResponse:
     if not constant_time_compare(parameters.get("AccountSid", ""), settings.TWILIO_ACCOUNT_SID):
         return HttpResponse(status=403)
     sid, said = parameters.get("MessageSid", ""), parameters.get("MessageStatus", "")
+    if "\x00" in sid + said:
+        return HttpResponse(status=400)
     # Unknown or repeated, Twilio can do nothing better: it is thanked all the same.
     record_delivery(
         event_id=f"Twilio:{sid}:{said}",

@@ -4,26 +4,42 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('payments', '0003_firmer_rules'),
+        ("payments", "0003_firmer_rules"),
     ]
 
     operations = [
         migrations.AddConstraint(
-            model_name='ledgerentry',
-            constraint=models.CheckConstraint(condition=models.Q(('account__in', ['provider_balance', 'customer_payments', 'customer_refunds', 'provider_fees'])), name='ledger_account_known'),
+            model_name="ledgerentry",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    (
+                        "account__in",
+                        ["provider_balance", "customer_payments", "customer_refunds", "provider_fees"],
+                    )
+                ),
+                name="ledger_account_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='ledgerentry',
-            constraint=models.UniqueConstraint(fields=('transaction', 'account', 'currency'), name='ledger_entry_once_per_account'),
+            model_name="ledgerentry",
+            constraint=models.UniqueConstraint(
+                fields=("transaction", "account", "currency"), name="ledger_entry_once_per_account"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='ledgertransaction',
-            constraint=models.CheckConstraint(condition=models.Q(('kind__in', ['capture', 'refund', 'refund_reversal', 'fee'])), name='ledger_kind_known'),
+            model_name="ledgertransaction",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("kind__in", ["capture", "refund", "refund_reversal", "fee"])),
+                name="ledger_kind_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='ledgertransaction',
-            constraint=models.UniqueConstraint(condition=models.Q(('kind', 'capture')), fields=('payment',), name='ledger_one_capture_per_payment'),
+            model_name="ledgertransaction",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("kind", "capture")),
+                fields=("payment",),
+                name="ledger_one_capture_per_payment",
+            ),
         ),
     ]

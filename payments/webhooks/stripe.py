@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from dataclasses import dataclass
 from typing import Any
 
 import djstripe.models
+import stripe
 from django.conf import settings
+from django.core.exceptions import RequestDataTooBig
 from django.db import transaction
+from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_POST
+from djstripe.views import ProcessWebhookView
 
 from foundation import jobs
 from payments.gateways.stripe import StripeGateway
 from payments.models import EventStatus, ProviderEvent
 
+SIGNATURE_TOLERANCE_SECONDS = 300  # as Stripe recommends
 MIRRORED = {
     "payment_intent": djstripe.models.PaymentIntent,
     "charge": djstripe.models.Charge,
@@ -28,10 +36,13 @@ def enqueue(trigger: Any, *, api_key: str | None = None, **_more: Any) -> None:
     An event of the other mode (test on the live endpoint) is refused with 400.
     """
     body = trigger.json_body
-    subject = (body.get("data") or {}).get("object") or {}
-    if body.get("livemode") is not settings.STRIPE_LIVE_MODE:
+    data = body.get("data")
+    subject = data.get("object") if isinstance(data, dict) else None
+    told = isinstance(subject, dict) and "\\u0000" not in trigger.body
+    if not told or not body.get("id") or body.get("livemode") is not settings.STRIPE_LIVE_MODE:
         trigger.valid = False
         return
+    assert isinstance(subject, dict)
     event_ref = str(body["id"])[:255]
     with transaction.atomic():
         ProviderEvent.objects.bulk_create(
@@ -50,6 +61,26 @@ def enqueue(trigger: Any, *, api_key: str | None = None, **_more: Any) -> None:
         event = ProviderEvent.objects.get(provider="stripe", event_ref=event_ref)
         if event.status == EventStatus.RECEIVED:
             jobs.defer("payments.process_event", queueing_lock=f"event:{event.pk}", event_id=event.pk)
+
+
+@csrf_exempt
+@require_POST
+def door(request: HttpRequest, uuid: uuid.UUID) -> HttpResponse:
+    """Refuse what is not signed by Stripe before dj-stripe stores it, so that a flood of forgeries fills no table."""
+    try:
+        body = request.body.decode()
+        stripe.WebhookSignature.verify_header(
+            body,
+            request.headers.get("Stripe-Signature", ""),
+            settings.STRIPE_WEBHOOK_SECRET,
+            tolerance=SIGNATURE_TOLERANCE_SECONDS,
+        )
+        told = json.loads(body)
+    except (stripe.SignatureVerificationError, ValueError, RecursionError, RequestDataTooBig):
+        told = None
+    if not isinstance(told, dict):
+        return HttpResponseBadRequest()
+    return ProcessWebhookView.as_view()(request, uuid=uuid)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from bookings.models import (
     Tariff,
     TariffRule,
 )
-from bookings.services.access import guest_token_for, hashed
+from bookings.services.access import DOCUMENTED_REFERENCE, guest_token_for, hashed
 from bookings.services.hold import Driver, Flights, place_hold
 from bookings.services.quote import quote_stay
 from parking_site.demo_catalogue import (
@@ -43,7 +43,6 @@ from parking_site.demo_catalogue import (
 )
 
 PASSWORD = "demo-parking"  # noqa: S105 - printed by the demo, refused in production
-TEST_REFERENCE = "test-booking"
 HELD_FOR = timedelta(days=30)
 READ_ONLY_APPS = ("bookings", "payments", "communications", "accounts")
 
@@ -329,15 +328,15 @@ class Command(BaseCommand):
 
     def _test_booking(self, customer: User, *, now: datetime) -> None:
         """The booking that the documentation's curl lines name: 50.00 USD, held, and held anew at each start."""
-        booking = Booking.objects.filter(reference=TEST_REFERENCE).first()
+        booking = Booking.objects.filter(reference=DOCUMENTED_REFERENCE).first()
         if booking is None:
             with transaction.atomic():
                 booking = self._hold(
                     "jfk-short-stay", Driver("Ada Lovelace", customer.email, "+442079460123"), "ADA1815",
                     days_ahead=60, nights=1, now=now, lasts=HELD_FOR, user=customer,
                 )  # fmt: skip
-                booking.reference = TEST_REFERENCE
-                booking.guest_token_hash = hashed(guest_token_for(TEST_REFERENCE, booking.quote_id))
+                booking.reference = DOCUMENTED_REFERENCE
+                booking.guest_token_hash = hashed(guest_token_for(DOCUMENTED_REFERENCE, booking.quote_id))
                 booking.save(update_fields=["reference", "guest_token_hash"])
         elif booking.status == Booking.Status.HELD:
             booking.hold_expires_at = now + HELD_FOR

@@ -43,15 +43,18 @@ class Command(BaseCommand):
         parser.add_argument(
             "--first-step", type=int, default=1, help="number of the first step that is printed"
         )
+        parser.add_argument("--began", type=float, help="when the whole start began, seconds since 1970")
         parser.add_argument(
             "--check", action="store_true", help="stop again as soon as everything is healthy"
         )
 
-    def handle(self, *args: Any, first_step: int = 1, check: bool = False, **options: Any) -> None:
+    def handle(
+        self, *args: Any, first_step: int = 1, began: float | None = None, check: bool = False, **options: Any
+    ) -> None:
         if settings.PRODUCTION:
             raise CommandError("The demo does not run with ENVIRONMENT=production.")
         self.step_number, self.last_step = first_step, first_step + STEPS - 1
-        self.began = time.monotonic()
+        self.began = began or time.time()
         self.supervisor = Supervisor(settings.VAR_DIR / "demo")
         self.server: PrivateServer | None = None
         for asked in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -61,7 +64,10 @@ class Command(BaseCommand):
             self._say_where_to_click()
             while not check:
                 time.sleep(0.5)
-                self.supervisor.check()
+                for name in self.supervisor.revive():
+                    self.stdout.write(
+                        f"The {name} stopped and was started again; {self.supervisor.log(name)} says why."
+                    )
         except Stopped:
             self.stdout.write("\nStopping ...")
         except (AlreadyRunning, DatabaseError, PortTaken, ChildFailed) as error:
@@ -92,6 +98,10 @@ class Command(BaseCommand):
         self.supervisor.take_lock()
         if ended := self.supervisor.end_leftovers():
             self.stdout.write(f"Stopped {ended} processes that a killed demo left behind.")
+        if settings.PORT == settings.SANDBOX_PORT:
+            raise PortTaken(
+                "PORT and SANDBOX_PORT must differ: the site and the sandbox each need their own."
+            )
         require_free_port(settings.PORT, "PORT")
         require_free_port(settings.SANDBOX_PORT, "SANDBOX_PORT")
         with self._step("PostgreSQL"):
@@ -141,7 +151,7 @@ class Command(BaseCommand):
         if os.environ.get("DATABASE_URL"):
             return
         self.server = PrivateServer(
-            settings.VAR_DIR / "postgresql",
+            settings.DEMO_DATABASE,
             source=os.environ.get("POSTGRESQL_FROM", "any"),
             log=settings.VAR_DIR / "demo" / "postgresql.log",
         )
@@ -178,7 +188,7 @@ class Command(BaseCommand):
         site, sandbox = f"http://127.0.0.1:{settings.PORT}", settings.SANDBOX_URL
         self.stdout.write(
             f"""
-Ready in {time.monotonic() - self.began:.1f} s.
+Ready in {time.time() - self.began:.0f} s.
 
   Book a space           {site}/
   Staff                  {site}/admin/
@@ -188,7 +198,8 @@ Ready in {time.monotonic() - self.began:.1f} s.
   Logins                 {", ".join(LOGINS[:2])},
                          {", ".join(LOGINS[2:])}
   Password               demo-parking
-  Cards                  4242 4242 4242 4242, with 3-D Secure 4000 0027 6000 3184; any later date, any CVC
+  Cards                  4242 4242 4242 4242, with 3-D Secure 4000 0027 6000 3184, declined 4000 0000 0000 0002;
+                         any later date, any CVC
 
   Logs                   {self.supervisor.folder}
   Ctrl-C stops everything.

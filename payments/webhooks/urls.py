@@ -1,0 +1,7 @@
+"""Where payment providers report to. Stripe's address is dj-stripe's own, which its endpoint row is registered under."""
+
+from django.urls import path
+
+from payments.webhooks import stripe
+
+urlpatterns = [path("stripe/webhook/<uuid:uuid>/", stripe.door)]
