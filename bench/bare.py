@@ -16,7 +16,7 @@ INSERT INTO bookings_booking (reference, status, product_id, pool_id, quote_id, 
     driver_email, driver_phone, plate, outbound_flight, return_flight, language, total_minor, currency, lines, policy,
     hold_expires_at, guest_token_hash, created_at)
 SELECT bench_reference(), 'held', p.id, p.pool_id, q.id, q.start_at, q.end_at, 'Bench Driver', %s, '+442079460123',
-    'BENCH1', '', '', 'en', q.total_minor, q.currency, q.lines, q.policy, now() + interval '15 minutes',
+    upper(substr(md5(random()::text), 1, 12)), '', '', 'en', q.total_minor, q.currency, q.lines, q.policy, now() + interval '15 minutes',
     repeat('a', 64), now()
 FROM bookings_quote q JOIN bookings_product p ON p.id = q.product_id WHERE q.id = %s
 RETURNING id, reference

@@ -29,17 +29,17 @@ from foundation.models import AuditEntry
 from foundation.money import Money
 
 
-def local_and_utc(instant: datetime | None, zone: ZoneInfo) -> SafeString:
-    """Show an instant in the airport's time first, and in UTC as the small print."""
+def local_and_utc(instant: datetime | None, zone: ZoneInfo, *, clock: str = "H:i") -> SafeString:
+    """Show an instant in the airport's time first, and in UTC as the small print. `clock` is Django's format of the time."""
     if instant is None:
         return format_html("<span>{}</span>", "-")
     local = instant.astimezone(zone)
     return format_html(
         '<time class="ops-time" datetime="{}"><b>{} <span>{}</span></b><small>{} UTC</small></time>',
         instant.isoformat(),
-        formats.date_format(local, "D j M Y H:i"),
+        formats.date_format(local, f"D j M Y {clock}"),
         local.tzname() or str(zone),
-        formats.date_format(instant.astimezone(ZoneInfo("UTC")), "j M H:i"),
+        formats.date_format(instant.astimezone(ZoneInfo("UTC")), f"j M {clock}"),
     )
 
 

@@ -385,7 +385,7 @@ class PaymentAdmin(ReadOnlyAdmin):
     def refunded_text(self, payment: Payment) -> SafeString:
         return money(payment.refunded_minor, payment.currency)
 
-    @display(description=_("reserved for refunds"))
+    @display(description=_("refunded or on its way"))
     def reserved_text(self, payment: Payment) -> SafeString:
         return money(payment.reserved_minor, payment.currency)
 

@@ -364,7 +364,8 @@ def move() -> BaseResponse | tuple[str, int]:
     return redirect(url_for("screens.clock"), code=303)
 
 
-@blueprint.post("/reset/all")
-def start_over() -> BaseResponse:
-    current().state.forget()
+@blueprint.post("/tidy")
+def tidy() -> BaseResponse:
+    """Empty inbox and phone and undo faults, modes and clock. Payments stay: a provider forgets no customer of the site's."""
+    current().state.tidy()
     return redirect(url_for("screens.overview"), code=303)

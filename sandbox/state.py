@@ -56,6 +56,14 @@ CREATE TABLE IF NOT EXISTS ledger (
 CREATE TRIGGER IF NOT EXISTS ledger_is_append_only BEFORE UPDATE ON ledger
 BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
 """
+TIDIED = (
+    "DELETE FROM mail",
+    "DELETE FROM sms",
+    "DELETE FROM marks",
+    "DELETE FROM faults",
+    "DELETE FROM settings",
+    "DELETE FROM deliveries WHERE status IN ('delivered', 'dropped')",
+)
 FORGOTTEN_ON_RESET = (
     "DELETE FROM objects",
     "DELETE FROM idempotency",
@@ -248,6 +256,12 @@ class State:
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             *(at, provider, kind, currency, amount_minor, object_id, payment_id, json.dumps(metadata)),
         )
+
+    def tidy(self) -> None:
+        """Forget messages, what was delivered, faults, modes and the clock; provider objects and the ledger stay."""
+        with self.transaction():
+            for statement in TIDIED:
+                self.run(statement)
 
     def forget(self, *, endpoints: bool = False) -> None:
         """Start over; the webhook endpoints stay unless asked."""

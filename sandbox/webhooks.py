@@ -186,6 +186,11 @@ class Webhooks:
 
     def set_mode(self, wanted: dict[str, Any]) -> dict[str, dict[str, Any]]:
         """Change how webhooks travel, for one provider or, without `provider`, for all."""
+        unknown = sorted(set(wanted) - {*DEFAULT_MODE, "provider", "release"})
+        if unknown:
+            raise WebhookError(
+                f"There is no {unknown[0]}; send {', '.join(DEFAULT_MODE)}, provider, release."
+            )
         change = {name: wanted[name] for name in DEFAULT_MODE if name in wanted}
         if change.get("mode", "deliver") not in MODES:
             raise WebhookError(f"mode must be one of {', '.join(MODES)}.")

@@ -121,6 +121,11 @@ class Booking(models.Model):
             ),
         ]
         constraints = [
+            models.UniqueConstraint(
+                fields=["quote", "plate"],
+                condition=models.Q(status="held"),
+                name="booking_one_hold_per_quote_and_car",
+            ),
             models.CheckConstraint(
                 condition=models.Q(end_at__gt=models.F("start_at")), name="booking_ends_after_start"
             ),

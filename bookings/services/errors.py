@@ -15,6 +15,11 @@ class QuoteExpired(DomainError):
     message = _("This price is no longer valid. Ask for a new one.")
 
 
+class QuoteUsed(DomainError):
+    code = "quote_used"
+    message = _("This price was already used to hold a space for this car. Ask for a new one.")
+
+
 class CarParkFull(DomainError):
     code = "car_park_full"
     message = _("The last space for these times has just gone. Choose another car park or other times.")

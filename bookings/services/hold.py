@@ -20,6 +20,7 @@ from bookings.services.errors import (
     CarParkFull,
     NotOnSale,
     QuoteExpired,
+    QuoteUsed,
     TooManyHolds,
     capacity_error,
     constraint_of,
@@ -57,7 +58,8 @@ def place_hold(
     """Keep one space of the quote's product at the quoted price until HOLD_LIFETIME_MINUTES from `now`.
 
     Locks the day gates of the stay, for the length of one insert and the commit. When the car park is full,
-    overdue holds in the way are expired first and it tries once more. Raises QuoteExpired, NotOnSale, CarParkFull,
+    overdue holds in the way are expired first and it tries once more. The same quote, car and driver again is the same hold. Raises
+    QuoteUsed, QuoteExpired, NotOnSale, CarParkFull,
     TooManyHolds, InvalidInput.
     """
     product = quote.product
@@ -142,11 +144,21 @@ def _insert(booking: Booking, *, now: datetime) -> PlacedHold:
         except IntegrityError as error:
             if refusal := capacity_error(error):
                 raise refusal from None
+            if constraint_of(error) == "booking_one_hold_per_quote_and_car":
+                return _same_hold(booking)
             if "reference" not in constraint_of(error) or attempt == 4:
                 raise
             continue
         return PlacedHold(booking=booking, guest_token=token)
     raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _same_hold(again: Booking) -> PlacedHold:
+    """Return the hold that this quote already has for this car: the button was pressed twice. Raises QuoteUsed for another driver."""
+    held = Booking.objects.filter(quote=again.quote_id, plate=again.plate, status=Status.HELD).first()
+    if held is None or (held.driver_email, held.user_id) != (again.driver_email, again.user_id):
+        raise QuoteUsed
+    return PlacedHold(booking=held, guest_token=guest_token_for(held.reference, held.quote_id))
 
 
 def _refuse_too_many_holds(booking: Booking, *, now: datetime) -> None:

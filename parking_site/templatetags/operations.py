@@ -21,7 +21,7 @@ def booking_story(context: Any, booking: Any) -> list[Any]:
 
 @register.simple_tag
 def airport_time(instant: Any, zone: Any) -> str:
-    """Show an instant on the airport's clock, with UTC as the small print."""
+    """Show an instant on the airport's clock to the second, with UTC as the small print."""
     from foundation.admin import local_and_utc
 
-    return local_and_utc(instant, zone)
+    return local_and_utc(instant, zone, clock="H:i:s")

@@ -78,7 +78,7 @@ class Payment(models.Model):
     amount_minor = models.BigIntegerField(_("amount"))
     currency = models.CharField(_("currency"), max_length=3)
     captured_minor = models.BigIntegerField(_("captured"), default=0)
-    reserved_minor = models.BigIntegerField(_("reserved for refunds"), default=0)
+    reserved_minor = models.BigIntegerField(_("refunded or on its way"), default=0)
     refunded_minor = models.BigIntegerField(_("refunded"), default=0)
     disputed_minor = models.BigIntegerField(_("disputed"), default=0)
     idempotency_key = models.CharField(_("idempotency key"), max_length=64, unique=True)

@@ -140,9 +140,21 @@ def _at_provider(payment: Payment, gateway: Gateway) -> ProviderPayment:
             return found
         # The old key would bring the lost answer back for a day. A new one is safe: nobody was given the secret of what the
         # old call may still have made, so nobody can pay it.
-        payment.idempotency_key = f"{payment.pk}:{secrets.token_hex(8)}"
-        Payment.objects.filter(pk=payment.pk).update(idempotency_key=payment.idempotency_key)
-    return gateway.create_payment(payment, customer_ref=customer_ref)
+        _renew_key(payment)
+    try:
+        return gateway.create_payment(payment, customer_ref=customer_ref)
+    except Rejected as error:
+        if not customer_ref or error.details.get("provider_code") != "resource_missing":
+            raise
+    # Somebody deleted the customer at the provider. A refused key keeps its refusal, so it gets a new one as well.
+    ProviderCustomer.objects.filter(provider=payment.provider, provider_ref=customer_ref).delete()
+    _renew_key(payment)
+    return gateway.create_payment(payment, customer_ref=_customer(payment, gateway))
+
+
+def _renew_key(payment: Payment) -> None:
+    payment.idempotency_key = f"{payment.pk}:{secrets.token_hex(8)}"
+    Payment.objects.filter(pk=payment.pk).update(idempotency_key=payment.idempotency_key)
 
 
 def _customer(payment: Payment, gateway: Gateway) -> str:
