@@ -238,3 +238,13 @@ def test_malformed_bodies_are_4xx_problems(client: APIClient, db: None, body: by
 def test_an_oversize_body_is_413(client: APIClient, db: None) -> None:
     answer = client.post("/api/auth/token", b'{"email": "' + b"x" * 300_000, content_type="application/json")
     assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\r\nBcc: eve@example.com", "a\x1bb"])
+def test_a_name_is_one_line(client: APIClient, ada: User, name: str) -> None:
+    signed_in = _bearer(services.issue_tokens(ada).access)
+    assert signed_in.patch("/api/auth/me", {"name": name}, format="json").status_code == 400
+    assert (
+        _post(client, "/api/auth/register", email="b@example.com", password=PASSWORD, name=name).status_code
+        == 400
+    )

@@ -323,3 +323,28 @@ def test_a_wrong_verb_is_a_problem(guest: APIClient, db: None) -> None:
     answer = guest.delete("/api/airports")
     assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed")
     assert answer["Content-Type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("cursor", ["cD0x", "cD0A", "cD1ub3RhZGF0ZQ==", "x"])
+def test_a_made_up_cursor_is_refused(db: None, cursor: str) -> None:
+    client = APIClient()
+    client.force_authenticate(User.objects.create_user("ada@example.com", "rather-long-Secret-7"))
+    answer = client.get("/api/bookings", {"cursor": cursor})
+    assert answer.status_code in {400, 404}
+
+
+def test_the_same_quote_car_and_driver_again_is_the_same_hold(product: Product) -> None:
+    client = APIClient()
+    body = {
+        "quoteId": _quote(client, product).json()["quoteId"],
+        "driver": DRIVER,
+        "vehicle": {"plate": "AB12 CDE"},
+    }
+    first, again = (client.post("/api/bookings", body, format="json") for _click in range(2))
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert first.json() == again.json()
+    assert Booking.objects.count() == 1
+    other = client.post(
+        "/api/bookings", body | {"driver": DRIVER | {"email": "eve@example.com"}}, format="json"
+    )
+    assert (other.status_code, other.json()["code"]) == (409, "quote_used")

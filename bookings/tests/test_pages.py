@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import Permission
 from django.test import Client
 from django.utils import timezone
@@ -24,6 +25,7 @@ from bookings.models import (
     Product,
     Tariff,
 )
+from bookings.services import access
 from bookings.services.cancel import preview_cancellation
 from bookings.services.confirm import confirm, lock_booking
 from bookings.services.hold import Driver, place_hold
@@ -379,6 +381,37 @@ class TestCancel:
         assert (answer.status_code, answer.json()["code"]) == (403, "not_allowed")
         booking.refresh_from_db()
         assert booking.status == "held"
+
+    def test_a_made_up_guest_link_gives_staff_no_right_to_cancel(
+        self, client: Client, product: Product
+    ) -> None:
+        booking = hold_for(product).booking
+        vic = User.objects.create_user("vic@example.com", "tango-bravo-917", name="Vic", is_staff=True)
+        vic.user_permissions.add(Permission.objects.get(codename="view_booking"))
+        client.force_login(vic)
+        assert client.get(f"/b/{booking.reference}/whatever").status_code == 404
+        answer = client.get(f"/bookings/{booking.reference}/cancel")
+        assert answer.status_code == 403
+        assert "may look at this booking but not change it" in text(answer)
+
+    def test_a_guest_link_starts_a_session_of_its_own(self, client: Client, product: Product) -> None:
+        client.get("/search", stay())  # a session that somebody else may have planted
+        session = client.session
+        session["planted"] = "yes"
+        session.save()
+        planted = session.session_key
+        client.cookies[settings.SESSION_COOKIE_NAME] = planted
+        booking = hold_for(product).booking
+        token = access.guest_token_for(booking.reference, booking.quote_id)
+        assert client.get(f"/b/{booking.reference}/{token}").status_code == 302
+        assert client.session.session_key != planted
+
+    def test_the_documentations_booking_opens_on_its_page(self, client: Client, product: Product) -> None:
+        booking = hold_for(product).booking
+        user = User.objects.create_user("cust@example.com", "tango-bravo-917", name="Cust")
+        Booking.objects.filter(pk=booking.pk).update(reference="test-booking", user=user)
+        client.force_login(user)
+        assert client.get("/bookings/test-booking").status_code == 200
 
     def test_a_forged_preview_cancels_nothing(self, client: Client, product: Product) -> None:
         placed = confirmed_for(product)

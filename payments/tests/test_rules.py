@@ -183,3 +183,29 @@ def test_audit_books_names_what_was_tampered_with(capsys: pytest.CaptureFixture[
         call_command("audit_books")
     assert stopped.value.code == 1
     assert str(payment.pk) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("tampering", "rule"),
+    [
+        ("UPDATE payments_ledgerentry SET account = 'provider_fees' WHERE amount_minor < 0", "does not use"),
+        ("UPDATE payments_ledgertransaction SET booking_reference = 'AP-222222'", "names another booking"),
+        ("UPDATE bookings_booking SET currency = 'USD'", "different currencies"),
+        ("UPDATE bookings_booking SET refunded_minor = 1", "refunded sum"),
+        ("UPDATE bookings_booking SET status = 'cancelled', cancelled_at = now()", "without a record"),
+        ("UPDATE bookings_occupancy SET released_at = now()", "has no space"),
+        ("UPDATE bookings_capacitygate SET touch = touch + 1 WHERE touch > 0", "day gate"),
+    ],
+)
+def test_audit_books_sees_what_was_done_behind_the_triggers(
+    capsys: pytest.CaptureFixture[str], tampering: str, rule: str
+) -> None:
+    captured_payment()
+    with connection.cursor() as cursor:
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        cursor.execute("SET LOCAL session_replication_role = replica")
+        cursor.execute(tampering)
+        cursor.execute("SET LOCAL session_replication_role = DEFAULT")
+    with pytest.raises(SystemExit):
+        call_command("audit_books")
+    assert rule in capsys.readouterr().err

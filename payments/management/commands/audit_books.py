@@ -43,6 +43,41 @@ RULES = {
         SELECT b.reference FROM bookings_booking b JOIN payments_payment p ON p.booking_id = b.id
         WHERE p.captured_minor > 0 AND b.status IN ('held', 'expired')
           AND p.reserved_minor < p.captured_minor""",
+    "a ledger entry stands on an account that its kind of transaction does not use": """
+        SELECT t.source_key || ' ' || e.account || ' ' || e.amount_minor
+        FROM payments_ledgertransaction t JOIN payments_ledgerentry e ON e.transaction_id = t.id
+        WHERE (t.kind, e.account, sign(e.amount_minor)) NOT IN (
+            ('capture', 'provider_balance', 1), ('capture', 'customer_payments', -1),
+            ('refund', 'customer_refunds', 1), ('refund', 'provider_balance', -1),
+            ('refund_reversal', 'provider_balance', 1), ('refund_reversal', 'customer_refunds', -1),
+            ('fee', 'provider_fees', 1), ('fee', 'provider_balance', -1))""",
+    "a ledger transaction names another booking than its payment": """
+        SELECT t.source_key || ' ' || t.booking_reference
+        FROM payments_ledgertransaction t JOIN payments_payment p ON p.id = t.payment_id
+        JOIN bookings_booking b ON b.id = p.booking_id WHERE b.reference <> t.booking_reference""",
+    "a booking and its payment are in different currencies": """
+        SELECT b.reference FROM payments_payment p JOIN bookings_booking b ON b.id = p.booking_id
+        WHERE p.currency <> b.currency""",
+    "a booking was paid twice, and no refund of the second payment is under way": """
+        SELECT b.reference FROM bookings_booking b JOIN payments_payment p ON p.booking_id = b.id
+        WHERE p.captured_minor > p.reserved_minor GROUP BY b.reference HAVING count(*) > 1""",
+    "a paid booking was cancelled without a record of what is due": """
+        SELECT b.reference FROM bookings_booking b JOIN payments_payment p ON p.booking_id = b.id
+        WHERE b.status = 'cancelled' AND p.captured_minor > p.reserved_minor
+          AND NOT EXISTS (SELECT 1 FROM bookings_cancellation c WHERE c.booking_id = b.id)""",
+    "a booking's refunded sum is not that of its payments": """
+        SELECT b.reference FROM bookings_booking b LEFT JOIN payments_payment p ON p.booking_id = b.id
+        GROUP BY b.id HAVING b.refunded_minor <> COALESCE(sum(p.reserved_minor), 0)""",
+    "a booking that stands has no space": """
+        SELECT b.reference FROM bookings_booking b
+        WHERE b.status IN ('held', 'confirmed', 'arrived')
+          AND NOT EXISTS (SELECT 1 FROM bookings_occupancy o WHERE o.booking_id = b.id AND o.released_at IS NULL)""",
+    "a day gate does not count the stays of its day": """
+        SELECT g.pool_id || ' on ' || g.utc_day || ': ' || g.touch || ', not ' || count(o.id)
+        FROM bookings_capacitygate g LEFT JOIN bookings_occupancy o ON o.pool_id = g.pool_id AND o.released_at IS NULL
+            AND o.period && tstzrange(g.utc_day::timestamp AT TIME ZONE 'UTC', (g.utc_day + 1)::timestamp AT TIME ZONE 'UTC')
+        WHERE g.touch > 0 OR o.id IS NOT NULL
+        GROUP BY g.id HAVING g.touch <> count(o.id)""",
     "a pool is over its capacity": """
         SELECT k.name || ' at ' || s.at || ': ' || max(s.taken) || ' of ' || k.capacity FROM (
             SELECT pool_id, at, sum(step) OVER (PARTITION BY pool_id ORDER BY at, step ROWS UNBOUNDED PRECEDING) AS taken FROM (
@@ -52,7 +87,10 @@ RULES = {
         JOIN bookings_pool k ON k.id = s.pool_id WHERE s.taken > k.capacity GROUP BY k.name, s.at, k.capacity""",
     "a payment is stuck": """
         SELECT id || ' ' || status FROM payments_payment
-        WHERE status IN ('created', 'submitted', 'unknown') AND created_at < now() - interval '1 hour'""",
+        WHERE status IN ('created', 'submitted', 'unknown') AND created_at < now() - interval '1 hour'
+        UNION ALL
+        SELECT p.id || ' ' || p.status FROM payments_payment p JOIN bookings_booking b ON b.id = p.booking_id
+        WHERE p.status = 'requires_action' AND b.status <> 'held' AND p.created_at < now() - interval '1 hour'""",
     "a refund is stuck": """
         SELECT id || ' ' || status FROM payments_refund
         WHERE status IN ('requested', 'submitted', 'unknown') AND created_at < now() - interval '1 hour'""",
