@@ -18,6 +18,43 @@ class _OnlyFirst(DefaultContentNegotiation):
         return renderers[0], renderers[0].media_type
 
 
+PROBLEM = {
+    "type": "object",
+    "description": "RFC 9457. `code` is for programs, `detail` tells a person what to do, `errors` names fields.",
+    "required": ["type", "title", "status", "code", "detail", "errors", "requestId"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "code": {"type": "string"},
+        "detail": {"type": "string"},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["field", "message"],
+                "properties": {"field": {"type": "string"}, "message": {"type": "string"}},
+            },
+        },
+        "requestId": {"type": "string"},
+    },
+}
+
+
+def describe_problems(result: dict[str, Any], **_more: Any) -> dict[str, Any]:
+    """Say of every call what it answers when it cannot do what was asked: all doors share one form."""
+    result["components"]["schemas"]["Problem"] = PROBLEM
+    answer = {
+        "description": "The request cannot be carried out.",
+        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+    for path in result["paths"].values():
+        for operation in path.values():
+            if isinstance(operation, dict) and "responses" in operation:
+                operation["responses"] |= {"4XX": answer, "5XX": answer}
+    return result
+
+
 class SchemaView(SpectacularJSONAPIView):
     """OpenAPI 3.1, as JSON."""
 

@@ -85,11 +85,23 @@ class CarParkAnswer(serializers.Serializer):
     transferMinutes = serializers.IntegerField()
 
 
+class PolicyTierAnswer(serializers.Serializer):
+    noticeHours = serializers.IntegerField(help_text=_("Hours before drop-off."))
+    refundPercent = serializers.IntegerField()
+
+
+class PolicyAnswer(serializers.Serializer):
+    name = serializers.CharField()
+    summary = serializers.CharField()
+    fee = serializers.CharField()
+    tiers = PolicyTierAnswer(many=True)
+
+
 class OfferAnswer(serializers.Serializer):
     productId = serializers.IntegerField()
     carPark = CarParkAnswer()
     product = serializers.CharField()
-    policy = serializers.JSONField()
+    policy = PolicyAnswer()
     total = serializers.CharField()
     currency = serializers.CharField()
     perDay = serializers.CharField()
@@ -109,7 +121,7 @@ class QuoteAnswer(serializers.Serializer):
     currency = serializers.CharField()
     expiresAt = serializers.DateTimeField()
     lines = PriceLine(many=True)
-    policy = serializers.JSONField()
+    policy = PolicyAnswer()
 
 
 class HoldAnswer(serializers.Serializer):
@@ -136,7 +148,7 @@ class BookingAnswer(serializers.Serializer):
     total = serializers.CharField()
     currency = serializers.CharField()
     lines = PriceLine(many=True)
-    policy = serializers.JSONField()
+    policy = PolicyAnswer()
     createdAt = serializers.DateTimeField()
     holdExpiresAt = serializers.DateTimeField(allow_null=True)
     confirmedAt = serializers.DateTimeField(allow_null=True)
