@@ -31,9 +31,16 @@ CLIENTS = (1, 8, 32)
 SEED = """
 UPDATE bookings_pool SET capacity = 100000;
 UPDATE bookings_carpark SET is_open = true;
-CREATE FUNCTION bench_reference() RETURNS text LANGUAGE sql VOLATILE AS $$
-    SELECT 'AP-' || string_agg(substr('23456789ABCDEFGHJKMNPQRSTUVWXYZ', 1 + floor(random() * 31)::int, 1), '')
-    FROM generate_series(1, 6) $$;
+CREATE FUNCTION bench_reference() RETURNS text LANGUAGE plpgsql VOLATILE AS $$
+    DECLARE made text;
+    BEGIN  -- as the site does: another one where chance hits a reference that is taken
+        LOOP
+            SELECT 'AP-' || string_agg(substr('23456789ABCDEFGHJKMNPQRSTUVWXYZ', 1 + floor(random() * 31)::int, 1), '')
+                INTO made FROM generate_series(1, 6);
+            EXIT WHEN NOT EXISTS (SELECT 1 FROM bookings_booking WHERE reference = made);
+        END LOOP;
+        RETURN made;
+    END $$;
 CREATE TABLE bench_quote (n integer PRIMARY KEY, id uuid NOT NULL);
 WITH products AS (SELECT id, row_number() OVER (ORDER BY id) AS place, count(*) OVER () AS many FROM bookings_product
                   WHERE NOT needs_flight_number),
