@@ -1,0 +1,75 @@
+"""What buyers see of PayPal: the page on which they approve."""
+
+from __future__ import annotations
+
+import urllib.parse
+
+from flask import Blueprint, make_response, redirect, render_template, request
+from werkzeug.wrappers import Response
+
+from sandbox.core import Sandbox, current
+from sandbox.paypal import orders
+from sandbox.paypal.call import Body, Call
+from sandbox.stripe.money import major
+
+blueprint = Blueprint("paypal_browser", __name__)
+
+
+def back(address: str, **more: str) -> Response:
+    """To the shop's page with what PayPal appends."""
+    parts = urllib.parse.urlsplit(address)
+    query = [*urllib.parse.parse_qsl(parts.query, keep_blank_values=True), *more.items()]
+    return redirect(urllib.parse.urlunsplit(parts._replace(query=urllib.parse.urlencode(query))), code=303)
+
+
+def _page(name: str, status: int = 200, **values: object) -> Response:
+    response = make_response(render_template(name, **values), status)
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["X-Robots-Tag"] = "noindex"
+    return response
+
+
+def buyers_of(order: Body) -> dict[str, str]:
+    """A shop that wants its money immediately is not offered an eCheck."""
+    wanted = order["context"].get("payment_method_preference")
+    return {
+        name: text
+        for name, text in orders.BUYERS.items()
+        if not (name == "echeck" and wanted == "IMMEDIATE_PAYMENT_REQUIRED")
+    }
+
+
+@blueprint.route("/paypal/checkoutnow", methods=["GET", "POST"])
+def approve_order() -> Response:
+    """The buyer approves or cancels an order, and chooses how the money will behave."""
+    call = Call(current())
+    with call.box.state.transaction():
+        order = call.box.state.get("paypal_order", request.args.get("token", ""))
+        if order is None or order["status"] == "COMPLETED":
+            return _page("paypal_over.html", 404 if order is None else 409, paid=order is not None)
+        context, buyers = order["context"], buyers_of(order)
+        if request.method == "POST":
+            buyer = request.form.get("buyer", "")
+            if request.form.get("decision") == "cancel":
+                cancel_url = context.get("cancel_url")
+                return (
+                    back(cancel_url, token=order["id"])
+                    if cancel_url
+                    else _page("paypal_done.html", approved=False)
+                )
+            if buyer in buyers:
+                orders.approve(call, order, buyer)
+                if not context.get("return_url"):
+                    return _page("paypal_done.html", approved=True)
+                return back(context["return_url"], token=order["id"], PayerID=orders.PAYER["payer_id"])
+    amount = f"{major(order['amount_minor'], order['currency'].lower())} {order['currency']}"
+    return _page(
+        "paypal_approve.html", title="Pay with PayPal", amount=amount, buyers=buyers, payer=orders.PAYER,
+        merchant=context.get("brand_name") or call.box.options.paypal_email,
+        about=order["unit"].get("description", ""), pay_now=context.get("user_action") == "PAY_NOW",
+        chosen=order["buyer"] or "at_once",
+    )  # fmt: skip
+
+
+def plug_in(_box: Sandbox) -> None:
+    """Nothing happens later here."""
