@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from flask import current_app
 
@@ -51,6 +52,7 @@ class Sandbox:
     webhooks: Webhooks = field(init=False)
     busy_keys: set[str] = field(default_factory=set)
     busy_lock: threading.Lock = field(default_factory=threading.Lock)
+    parts: dict[str, Any] = field(default_factory=dict)  # what providers plug in for themselves, by name
 
     def __post_init__(self) -> None:
         self.state = State(self.options.data)

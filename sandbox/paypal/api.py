@@ -18,7 +18,7 @@ from flask import Blueprint, Response, request
 
 from sandbox import faults
 from sandbox.core import Sandbox, current
-from sandbox.paypal import orders, payments
+from sandbox.paypal import ipn, notifications, orders, payments
 from sandbox.paypal.call import Answer, Call, new_id
 from sandbox.paypal.errors import PayPalError, malformed
 from sandbox.paypal.parameters import read
@@ -57,6 +57,15 @@ ROUTES = (
     _route("GET", "v2/payments/captures/{id}", "captures.get", payments.get_capture),
     _route("POST", "v2/payments/captures/{id}/refund", "captures.refund", payments.refund_capture, 45 * DAY),
     _route("GET", "v2/payments/refunds/{id}", "refunds.get", payments.get_refund),
+    _route("POST", "v1/notifications/verify-webhook-signature", "webhooks.verify", notifications.verify),
+    _route("POST", "v1/notifications/webhooks", "webhooks.create", notifications.create_webhook),
+    _route("GET", "v1/notifications/webhooks", "webhooks.list", notifications.list_webhooks),
+    _route("GET", "v1/notifications/webhooks/{id}", "webhooks.get", notifications.get_webhook),
+    _route("DELETE", "v1/notifications/webhooks/{id}", "webhooks.delete", notifications.delete_webhook),
+    _route("GET", "v1/notifications/webhooks-events/{id}", "events.get", notifications.get_event),
+    _route(
+        "POST", "v1/notifications/webhooks-events/{id}/resend", "events.resend", notifications.resend_event
+    ),
 )
 TOKEN_OPERATION = "paypal.oauth2.token"  # noqa: S105 the name of an operation
 OPERATIONS = (TOKEN_OPERATION, *(route.operation for route in ROUTES))
@@ -124,13 +133,11 @@ def _authenticate(box: Sandbox) -> None:
 # One request
 
 
-@blueprint.route(
-    "/paypal/<any(v1, v2, v3):version>/<path:path>", methods=["GET", "POST", "PUT", "PATCH", "DELETE"]
-)
-def answer(version: str, path: str) -> Response:
+@blueprint.route("/paypal/<path:path>", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
+def answer(path: str) -> Response:
     """Every call to PayPal's REST API."""
     try:
-        return _answer(current(), f"{version}/{path}")
+        return _answer(current(), path)
     except PayPalError as error:
         return _problem(error)
 
@@ -193,18 +200,24 @@ def _call(box: Sandbox, route: Route) -> Call:
             request_id,
             "header",
         )
-    return Call(box, _body(), query, prefer == "return=representation", request_id)
+    body, raw = _body()
+    return Call(box, body, query, prefer == "return=representation", request_id, raw)
 
 
-def _body() -> dict[str, Any]:
+def _body() -> tuple[dict[str, Any], str]:
+    """The JSON object of the request, and its text as it was sent."""
     if (request.content_length or 0) > LARGEST_BODY:
         raise PayPalError(413)
     if request.mimetype == "multipart/form-data":
-        return {}
+        return {}, ""
     raw = request.get_data()
     if raw and request.mimetype != "application/json":
         raise PayPalError(415)
-    return read(raw)
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError as problem:
+        raise malformed("/", "MALFORMED_REQUEST_JSON", "The request is not UTF-8.") from problem
+    return read(text), text
 
 
 def _once(call: Call, route: Route, identifiers: tuple[str, ...]) -> Response:
@@ -260,7 +273,7 @@ def _json(body: dict[str, Any], status: int) -> Response:
 
 
 def plug_in(box: Sandbox) -> None:
-    """Let the courier carry out what PayPal does later."""
+    """Sign what PayPal posts, and let the courier carry out what it does later."""
 
     def finish_capture(payload: dict[str, Any]) -> None:
         capture = box.state.get("paypal_capture", payload["capture"])
@@ -272,5 +285,8 @@ def plug_in(box: Sandbox) -> None:
         if refund is not None and refund["status"] == "PENDING":
             payments.finish_refund(box, payload["refund"], payload["status"])
 
+    box.parts["paypal_signer"] = notifications.Signer(box.state.folder)
+    box.webhooks.sign_with("paypal", lambda row, at: notifications.headers(box, row, at))
+    box.webhooks.sign_with("paypal_ipn", lambda _row, _at: ipn.HEADERS)
     box.webhooks.handle_jobs(payments.CAPTURE_JOB, finish_capture)
     box.webhooks.handle_jobs(payments.REFUND_JOB, finish_refund)

@@ -7,8 +7,10 @@ import urllib.parse
 from flask import Blueprint, make_response, redirect, render_template, request
 from werkzeug.wrappers import Response
 
+from sandbox import faults
 from sandbox.core import Sandbox, current
-from sandbox.paypal import orders
+from sandbox.paypal import ipn, orders
+from sandbox.paypal.buyers import BUYERS, PAYER, PAYER_ID
 from sandbox.paypal.call import Body, Call
 from sandbox.stripe.money import major
 
@@ -34,7 +36,7 @@ def buyers_of(order: Body) -> dict[str, str]:
     wanted = order["context"].get("payment_method_preference")
     return {
         name: text
-        for name, text in orders.BUYERS.items()
+        for name, text in BUYERS.items()
         if not (name == "echeck" and wanted == "IMMEDIATE_PAYMENT_REQUIRED")
     }
 
@@ -61,14 +63,27 @@ def approve_order() -> Response:
                 orders.approve(call, order, buyer)
                 if not context.get("return_url"):
                     return _page("paypal_done.html", approved=True)
-                return back(context["return_url"], token=order["id"], PayerID=orders.PAYER["payer_id"])
+                return back(context["return_url"], token=order["id"], PayerID=PAYER_ID)
     amount = f"{major(order['amount_minor'], order['currency'].lower())} {order['currency']}"
     return _page(
-        "paypal_approve.html", title="Pay with PayPal", amount=amount, buyers=buyers, payer=orders.PAYER,
+        "paypal_approve.html", title="Pay with PayPal", amount=amount, buyers=buyers, payer=PAYER,
         merchant=context.get("brand_name") or call.box.options.paypal_email,
         about=order["unit"].get("description", ""), pay_now=context.get("user_action") == "PAY_NOW",
         chosen=order["buyer"] or "at_once",
     )  # fmt: skip
+
+
+@blueprint.post("/paypal/cgi-bin/webscr")
+def confirm_notification() -> Response:
+    """The postback of an instant payment notification: VERIFIED if it came from here as it stands."""
+    fault = current().faults.take("paypal.ipn.verify")
+    return faults.play(
+        fault,
+        lambda: make_response(
+            "VERIFIED" if ipn.genuine(current(), request.get_data(as_text=True)) else "INVALID"
+        ),
+        lambda status: make_response("", status),
+    )
 
 
 def plug_in(_box: Sandbox) -> None:

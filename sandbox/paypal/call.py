@@ -6,7 +6,6 @@ import datetime as dt
 import json
 import secrets
 import string
-import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,6 +50,7 @@ class Call:
     query: dict[str, str] = field(default_factory=dict)
     full: bool = False  # Prefer: return=representation
     request_id: str = ""
+    raw: str = ""  # the body as it was sent
 
     @property
     def now(self) -> int:
@@ -104,11 +104,10 @@ class Call:
             {"id": event_id, "object": "paypal_event", "created": self.now, "type": event_type, "event": event,
              "about": resource.get("dispute_id", resource.get("id"))}
         )  # fmt: skip
+        self.send(event)
+
+    def send(self, event: Body) -> None:
         self.box.webhooks.publish(
-            "paypal", event_id=event_id, event_type=event_type,
+            "paypal", event_id=event["id"], event_type=event["event_type"],
             body=json.dumps(event, ensure_ascii=False, separators=(",", ":")),
         )  # fmt: skip
-
-
-def transmission_id() -> str:
-    return str(uuid.uuid4())

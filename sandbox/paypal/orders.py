@@ -5,24 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from sandbox.paypal import money, payments
+from sandbox.paypal.buyers import PAYER, WALLET
 from sandbox.paypal.call import Answer, Body, Call, iso, new_id
 from sandbox.paypal.errors import PayPalError, malformed, refused
 from sandbox.paypal.parameters import BREAKDOWN, NOTHING, ORDER
 
 UNIT = "/purchase_units/0"
-# How the buyer's money behaves; chosen on the approval page.
-BUYERS = {
-    "at_once": "pays at once",
-    "echeck": "pays by eCheck (pending)",
-    "review": "is held for review (pending)",
-    "declined": "is declined",
-}
-PAYER = {
-    "name": {"given_name": "Pat", "surname": "Buyer"},
-    "email_address": "buyer@sandbox.example",
-    "payer_id": "SANDB2XBUYER2",
-    "address": {"country_code": "US"},
-}
 
 
 def create(call: Call) -> Answer:
@@ -182,7 +170,7 @@ def order_shown(call: Call, order: Body) -> Body:
     approved = order["status"] in {"APPROVED", "COMPLETED"}
     shown: Body = {"id": order["id"], "intent": order["intent"], "status": order["status"]}
     if order["wallet"] is not None or approved:
-        shown["payment_source"] = {"paypal": _source(call, order) if approved else {}}
+        shown["payment_source"] = {"paypal": WALLET if approved else {}}
     unit: Body = {"reference_id": "default", **order["unit"], "payee": payments.payee(call)}
     unit["amount"] = {**order["unit"]["amount"], **money.shown(order["amount_minor"], order["currency"])}
     if order["capture"]:
@@ -200,13 +188,6 @@ def order_shown(call: Call, order: Body) -> Body:
     shown["update_time"] = iso(order["updated"])
     shown["links"] = _links(call, order)
     return shown
-
-
-def _source(call: Call, order: Body) -> Body:
-    return {
-        "email_address": PAYER["email_address"], "account_id": PAYER["payer_id"], "account_status": "VERIFIED",
-        "name": PAYER["name"], "address": PAYER["address"],
-    }  # fmt: skip
 
 
 def _links(call: Call, order: Body) -> list[dict[str, str]]:

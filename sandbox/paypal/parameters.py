@@ -107,7 +107,7 @@ def address(value: Any, at: str) -> None:
         raise malformed(at, "INVALID_PARAMETER_SYNTAX", "The value must be an http or https address.", value)
 
 
-def read(body: bytes) -> dict[str, Any]:
+def read(body: str) -> dict[str, Any]:
     """The JSON object of a request; an empty body is an empty object. Raises MALFORMED_REQUEST_JSON."""
     problem = malformed(
         "/", "MALFORMED_REQUEST_JSON", "The request JSON is not well formed."
@@ -259,6 +259,24 @@ PAYMENT_TOKEN = Fields(
 WEBHOOK = Fields(
     {"url": address, "event_types": Many(Fields({"name": Text(100)}, ("name",)), most=500)},
     ("url", "event_types"),
+)
+
+
+def anything(value: Any, at: str) -> None:
+    if not isinstance(value, dict):
+        raise malformed(at, "INVALID_PARAMETER_SYNTAX", "The value must be an object.", value)
+
+
+_VERIFIED = (
+    "auth_algo",
+    "cert_url",
+    "transmission_id",
+    "transmission_sig",
+    "transmission_time",
+    "webhook_id",
+)
+VERIFICATION = Fields(
+    {**dict.fromkeys(_VERIFIED, Text(500)), "webhook_event": anything}, (*_VERIFIED, "webhook_event")
 )
 EVIDENCE = Fields(
     {

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from sandbox.core import Sandbox
-from sandbox.paypal import money
+from sandbox.paypal import ipn, money
+from sandbox.paypal.buyers import PENDING
 from sandbox.paypal.call import Answer, Body, Call, iso, new_id
 from sandbox.paypal.errors import refused
 from sandbox.paypal.parameters import REFUND
@@ -12,14 +13,13 @@ CAPTURE_JOB, REFUND_JOB = "paypal.capture.finish", "paypal.refund.finish"
 DAY = 86_400
 # Days on the sandbox's clock until a pending payment moves by itself.
 PENDING_DAYS = {"ECHECK": 3, "PENDING_REVIEW": 1}
-PENDING_BUYERS = {"echeck": "ECHECK", "review": "PENDING_REVIEW"}
 REFUNDABLE = ("COMPLETED", "PARTIALLY_REFUNDED")
 
 
 def take(call: Call, order: Body) -> Body:
     """Capture an approved order's money, or leave it pending as its buyer pays."""
     unit = order["unit"]
-    reason = PENDING_BUYERS.get(order["buyer"])
+    reason = PENDING.get(order["buyer"])
     capture = {
         "id": new_id(), "object": "paypal_capture", "created": call.now, "updated": call.now, "order": order["id"],
         "status": "PENDING" if reason else "COMPLETED", "reason": reason, "amount_minor": order["amount_minor"],
@@ -31,6 +31,7 @@ def take(call: Call, order: Body) -> Body:
         due_at = call.box.clock.now() + PENDING_DAYS[reason] * DAY
         call.box.state.later(due_at, CAPTURE_JOB, {"capture": capture["id"], "status": "COMPLETED"})
         call.emit("PAYMENT.CAPTURE.PENDING", capture_shown(call, capture))
+        ipn.post(call, "Pending", capture, capture, capture["amount_minor"])
     else:
         _receive(call, capture)
     return capture
@@ -42,6 +43,7 @@ def _receive(call: Call, capture: Body) -> None:
     call.enter("charge", capture, capture["amount_minor"])
     call.enter("fee", capture, -capture["fee_minor"])
     call.emit("PAYMENT.CAPTURE.COMPLETED", capture_shown(call, capture))
+    ipn.post(call, "Completed", capture, capture, capture["amount_minor"])
 
 
 def finish_capture(box: Sandbox, capture_id: str, status: str) -> Body:
@@ -65,6 +67,7 @@ def finish_capture(box: Sandbox, capture_id: str, status: str) -> Body:
                 "PAYMENT.CAPTURE.DENIED" if reviewed else "PAYMENT.CAPTURE.DECLINED",
                 capture_shown(call, capture),
             )
+            ipn.post(call, "Denied" if reviewed else "Failed", capture, capture, capture["amount_minor"])
     return capture_shown(call, capture)
 
 
@@ -157,7 +160,7 @@ def refund_capture(call: Call, capture_id: str) -> Answer:
 def _give_back(call: Call, capture: Body, amount: int, invoice_id: str | None) -> Body:
     order = call.find("paypal_order", capture["order"])
     # Money that came from a bank goes back to it, which takes days.
-    slow = PENDING_BUYERS.get(order["buyer"]) == "ECHECK"
+    slow = PENDING.get(order["buyer"]) == "ECHECK"
     capture["refunded_minor"] += amount
     _restate(capture)
     refund = {
@@ -175,6 +178,7 @@ def _give_back(call: Call, capture: Body, amount: int, invoice_id: str | None) -
         call.emit("PAYMENT.REFUND.PENDING", refund_shown(call, refund))
     else:
         call.emit("PAYMENT.CAPTURE.REFUNDED", refund_shown(call, refund))
+    ipn.post(call, "Pending" if slow else "Refunded", capture, refund, -amount)
     return refund
 
 
@@ -198,8 +202,8 @@ def finish_refund(box: Sandbox, refund_id: str, status: str) -> Body:
             )
         refund["status"] = status
         call.save(refund)
+        capture = call.find("paypal_capture", refund["capture"])
         if status == "FAILED":
-            capture = call.find("paypal_capture", refund["capture"])
             capture["refunded_minor"] -= refund["amount_minor"]
             _restate(capture)
             call.save(capture)
@@ -207,6 +211,9 @@ def finish_refund(box: Sandbox, refund_id: str, status: str) -> Body:
         call.emit(
             "PAYMENT.REFUND.FAILED" if status == "FAILED" else "PAYMENT.CAPTURE.REFUNDED",
             refund_shown(call, refund),
+        )
+        ipn.post(
+            call, "Failed" if status == "FAILED" else "Refunded", capture, refund, -refund["amount_minor"]
         )
     return refund_shown(call, refund)
 
