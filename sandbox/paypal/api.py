@@ -133,6 +133,15 @@ def _authenticate(box: Sandbox) -> None:
 # One request
 
 
+@blueprint.get(f"/paypal{notifications.CERTIFICATES}<name>")
+def certificate(name: str) -> Response:
+    """The certificate behind PAYPAL-CERT-URL."""
+    signer: notifications.Signer = current().parts["paypal_signer"]
+    if name != signer.certificate_id:
+        return _problem(PayPalError(404))
+    return Response(signer.certificate, mimetype="application/x-pem-file")
+
+
 @blueprint.route("/paypal/<path:path>", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
 def answer(path: str) -> Response:
     """Every call to PayPal's REST API."""
