@@ -13,6 +13,7 @@ from sandbox import sendgrid, twilio
 from sandbox.clock import ClockError
 from sandbox.core import Sandbox, current
 from sandbox.faults import BEHAVIOURS, FaultError
+from sandbox.paypal import disputes as paypal_disputes
 from sandbox.paypal import payments as paypal_payments
 from sandbox.paypal.errors import PayPalError
 from sandbox.stripe import refunds
@@ -345,6 +346,25 @@ def settle_paypal_capture(capture_id: str) -> Response:
 def settle_paypal_refund(refund_id: str) -> Response:
     """{"status": "COMPLETED" | "FAILED"}: the bank settles a pending refund, or returns a finished one."""
     return jsonify(paypal_payments.finish_refund(current(), refund_id, str(_body().get("status", ""))))
+
+
+@blueprint.post("/paypal-captures/<capture_id>/dispute")
+def open_paypal_dispute(capture_id: str) -> tuple[Response, int]:
+    """{"reason"?, "amount_minor"?}: the buyer disputes a capture."""
+    sent = _body()
+    amount = sent.get("amount_minor")
+    if amount is not None and (isinstance(amount, bool) or not isinstance(amount, int)):
+        raise ControlError("amount_minor must be a whole number of minor units.")
+    made = paypal_disputes.open_dispute(
+        current(), capture_id, reason=str(sent.get("reason") or ""), amount_minor=amount
+    )
+    return jsonify(made), 201
+
+
+@blueprint.post("/paypal-disputes/<dispute_id>")
+def resolve_paypal_dispute(dispute_id: str) -> Response:
+    """{"outcome": "won" | "lost"}, for the seller."""
+    return jsonify(paypal_disputes.resolve(current(), dispute_id, str(_body().get("outcome", ""))))
 
 
 @blueprint.post("/reset")

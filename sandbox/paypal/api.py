@@ -18,7 +18,7 @@ from flask import Blueprint, Response, request
 
 from sandbox import faults
 from sandbox.core import Sandbox, current
-from sandbox.paypal import ipn, notifications, orders, payments
+from sandbox.paypal import disputes, ipn, notifications, orders, payments, reporting, vault
 from sandbox.paypal.call import Answer, Call, new_id
 from sandbox.paypal.errors import PayPalError, malformed
 from sandbox.paypal.parameters import read
@@ -66,9 +66,33 @@ ROUTES = (
     _route(
         "POST", "v1/notifications/webhooks-events/{id}/resend", "events.resend", notifications.resend_event
     ),
+    _route("POST", "v3/vault/setup-tokens", "setup_tokens.create", vault.create_setup, 3 * HOUR),
+    _route("GET", "v3/vault/setup-tokens/{id}", "setup_tokens.get", vault.get_setup),
+    _route("POST", "v3/vault/payment-tokens", "payment_tokens.create", vault.create_token, 3 * HOUR),
+    _route(
+        "GET",
+        "v3/vault/payment-tokens",
+        "payment_tokens.list",
+        vault.list_tokens,
+        query="customer_id page_size page total_required",
+    ),
+    _route("GET", "v3/vault/payment-tokens/{id}", "payment_tokens.get", vault.get_token),
+    _route("DELETE", "v3/vault/payment-tokens/{id}", "payment_tokens.delete", vault.delete_token),
+    _route(
+        "GET", "v1/reporting/transactions", "transactions.list", reporting.transactions, query=reporting.QUERY
+    ),
+    _route("GET", "v1/customer/disputes", "disputes.list", disputes.list_disputes, query=disputes.QUERY),
+    _route("GET", "v1/customer/disputes/{id}", "disputes.get", disputes.get),
+    _route(
+        "POST",
+        "v1/customer/disputes/{id}/provide-evidence",
+        "disputes.provide_evidence",
+        disputes.provide_evidence,
+    ),
+    _route("POST", "v1/customer/disputes/{id}/accept-claim", "disputes.accept_claim", disputes.accept_claim),
 )
 TOKEN_OPERATION = "paypal.oauth2.token"  # noqa: S105 the name of an operation
-OPERATIONS = (TOKEN_OPERATION, *(route.operation for route in ROUTES))
+OPERATIONS = ("paypal.*", TOKEN_OPERATION, *(route.operation for route in ROUTES), "paypal.ipn.verify")
 
 
 # Access tokens: signed, not stored, so they outlive a restart and end by the real clock
@@ -209,16 +233,40 @@ def _call(box: Sandbox, route: Route) -> Call:
             request_id,
             "header",
         )
+    full = prefer == "return=representation"
+    if route.operation == "paypal.disputes.provide_evidence":
+        body, files = _parts()
+        return Call(box, body, query, full, request_id, files=files)
     body, raw = _body()
-    return Call(box, body, query, prefer == "return=representation", request_id, raw)
+    return Call(box, body, query, full, request_id, raw)
+
+
+def _parts() -> tuple[dict[str, Any], list[tuple[str, str, int]]]:
+    """The JSON part `input` and the files of a multipart request."""
+    if request.mimetype != "multipart/form-data":
+        raise PayPalError(415)
+    texts = {
+        **request.form,
+        **{
+            name: part.read().decode(errors="replace")
+            for name, part in request.files.items()
+            if name == "input"
+        },
+    }
+    if set(texts) != {"input"}:
+        raise malformed("input", "INVALID_PARAMETER", "Send one part named input with JSON, and files.")
+    files = [
+        (part.filename or name, part.mimetype, len(part.read()))
+        for name, part in request.files.items(multi=True)
+        if name != "input"
+    ]
+    return read(texts["input"]), files
 
 
 def _body() -> tuple[dict[str, Any], str]:
     """The JSON object of the request, and its text as it was sent."""
     if (request.content_length or 0) > LARGEST_BODY:
         raise PayPalError(413)
-    if request.mimetype == "multipart/form-data":
-        return {}, ""
     raw = request.get_data()
     if raw and request.mimetype != "application/json":
         raise PayPalError(415)
@@ -299,3 +347,4 @@ def plug_in(box: Sandbox) -> None:
     box.webhooks.sign_with("paypal_ipn", lambda _row, _at: ipn.HEADERS)
     box.webhooks.handle_jobs(payments.CAPTURE_JOB, finish_capture)
     box.webhooks.handle_jobs(payments.REFUND_JOB, finish_refund)
+    box.webhooks.handle_jobs(disputes.JOB, lambda payload: disputes.overdue(box, payload))

@@ -9,7 +9,7 @@ from werkzeug.wrappers import Response
 
 from sandbox import faults
 from sandbox.core import Sandbox, current
-from sandbox.paypal import ipn, orders
+from sandbox.paypal import ipn, orders, vault
 from sandbox.paypal.buyers import BUYERS, PAYER, PAYER_ID
 from sandbox.paypal.call import Body, Call
 from sandbox.stripe.money import major
@@ -70,6 +70,29 @@ def approve_order() -> Response:
         merchant=context.get("brand_name") or call.box.options.paypal_email,
         about=order["unit"].get("description", ""), pay_now=context.get("user_action") == "PAY_NOW",
         chosen=order["buyer"] or "at_once",
+    )  # fmt: skip
+
+
+@blueprint.route("/paypal/agreements/approve", methods=["GET", "POST"])
+def approve_wallet() -> Response:
+    """The buyer lets the shop keep the wallet, or not."""
+    call = Call(current())
+    with call.box.state.transaction():
+        setup = call.box.state.get("paypal_setup_token", request.args.get("approval_session_id", ""))
+        if setup is None or setup["status"] != "PAYER_ACTION_REQUIRED":
+            return _page("paypal_over.html", 404 if setup is None else 409, paid=setup is not None)
+        context = setup["context"]
+        names = {"approval_token_id": setup["id"], "approval_session_id": setup["id"]}
+        if request.method == "POST":
+            if request.form.get("decision") == "cancel":
+                return back(context["cancel_url"], **names)
+            if request.form.get("buyer") in BUYERS:
+                vault.approve_setup(call, setup, request.form["buyer"])
+                return back(context["return_url"], **names)
+    return _page(
+        "paypal_approve.html", title="Save PayPal for later", amount="", buyers=BUYERS, payer=PAYER,
+        merchant=context.get("brand_name") or call.box.options.paypal_email,
+        about=setup["usage"].get("description", ""), pay_now=False, chosen="at_once",
     )  # fmt: skip
 
 

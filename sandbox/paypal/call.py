@@ -51,6 +51,7 @@ class Call:
     full: bool = False  # Prefer: return=representation
     request_id: str = ""
     raw: str = ""  # the body as it was sent
+    files: list[tuple[str, str, int]] = field(default_factory=list)  # name, type, size
 
     @property
     def now(self) -> int:

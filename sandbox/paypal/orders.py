@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sandbox.paypal import money, payments
+from sandbox.paypal import money, payments, vault
 from sandbox.paypal.buyers import PAYER, WALLET
 from sandbox.paypal.call import Answer, Body, Call, iso, new_id
 from sandbox.paypal.errors import PayPalError, malformed, refused
@@ -44,9 +44,14 @@ def create(call: Call) -> Answer:
         "id": new_id(), "object": "paypal_order", "created": call.now, "updated": call.now, "intent": "CAPTURE",
         "status": "CREATED" if wallet is None else "PAYER_ACTION_REQUIRED", "amount_minor": amount,
         "currency": currency, "unit": unit, "wallet": wallet, "context": context, "buyer": "", "capture": None,
-        "token": None,
+        "stored": None,
     }  # fmt: skip
     if wallet and "vault_id" in wallet:
+        if "vault" in wallet.get("attributes", {}):
+            raise malformed(
+                "/payment_source/paypal/attributes/vault", "INCOMPATIBLE_PARAMETER_VALUE",
+                "The value of the field is incompatible/redundant with other fields in the order.",
+            )  # fmt: skip
         return _pay_with_token(call, order)
     call.save(order)
     shown = order_shown(call, order)
@@ -144,6 +149,10 @@ def _complete(call: Call, order: Body) -> None:
         raise declined(call, order)
     taken = payments.take(call, order)
     order.update(status="COMPLETED", capture=taken["id"])
+    attributes = (order["wallet"] or {}).get("attributes", {})
+    if "vault" in attributes:
+        customer = attributes.get("customer", {}).get("id") or new_id(10)
+        order["stored"] = vault.store(call, customer, attributes["vault"], order["buyer"])["id"]
     call.save(order)
 
 
@@ -156,7 +165,12 @@ def declined(call: Call, order: Body) -> PayPalError:
 
 
 def _pay_with_token(call: Call, order: Body) -> Answer:
-    raise PayPalError(404, "TOKEN_ID_NOT_FOUND", "Specified token ID does not exist.")
+    """A wallet that the shop keeps pays without its owner at the page."""
+    token = vault.find_token(call, order["wallet"]["vault_id"])
+    order["buyer"] = token["buyer"]
+    _complete(call, order)
+    shown = order_shown(call, order)
+    return 201, shown if call.full else _minimal(shown)
 
 
 # How an order is shown
@@ -170,7 +184,7 @@ def order_shown(call: Call, order: Body) -> Body:
     approved = order["status"] in {"APPROVED", "COMPLETED"}
     shown: Body = {"id": order["id"], "intent": order["intent"], "status": order["status"]}
     if order["wallet"] is not None or approved:
-        shown["payment_source"] = {"paypal": WALLET if approved else {}}
+        shown["payment_source"] = {"paypal": _source(call, order) if approved else {}}
     unit: Body = {"reference_id": "default", **order["unit"], "payee": payments.payee(call)}
     unit["amount"] = {**order["unit"]["amount"], **money.shown(order["amount_minor"], order["currency"])}
     if order["capture"]:
@@ -188,6 +202,18 @@ def order_shown(call: Call, order: Body) -> Body:
     shown["update_time"] = iso(order["updated"])
     shown["links"] = _links(call, order)
     return shown
+
+
+def _source(call: Call, order: Body) -> Body:
+    if not order["stored"]:
+        return WALLET
+    token = call.box.state.get("paypal_payment_token", order["stored"]) or {}
+    path = f"/v3/vault/payment-tokens/{order['stored']}"
+    kept = {
+        "id": order["stored"], "status": "VAULTED", "customer": {"id": token["customer"]},
+        "links": [call.link(path), call.link(path, "delete", "DELETE")],
+    }  # fmt: skip
+    return {**WALLET, "attributes": {"vault": kept}}
 
 
 def _links(call: Call, order: Body) -> list[dict[str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sandbox.core import Sandbox
-from sandbox.paypal import ipn, money
+from sandbox.paypal import disputes, ipn, money
 from sandbox.paypal.buyers import PENDING
 from sandbox.paypal.call import Answer, Body, Call, iso, new_id
 from sandbox.paypal.errors import refused
@@ -23,7 +23,7 @@ def take(call: Call, order: Body) -> Body:
     capture = {
         "id": new_id(), "object": "paypal_capture", "created": call.now, "updated": call.now, "order": order["id"],
         "status": "PENDING" if reason else "COMPLETED", "reason": reason, "amount_minor": order["amount_minor"],
-        "currency": order["currency"], "fee_minor": 0, "refunded_minor": 0, "disputed_minor": 0,
+        "currency": order["currency"], "fee_minor": 0, "refunded_minor": 0,
         "custom_id": unit.get("custom_id"), "invoice_id": unit.get("invoice_id"),
     }  # fmt: skip
     if reason:
@@ -152,6 +152,19 @@ def refund_capture(call: Call, capture_id: str) -> Answer:
         raise refused(
             "DUPLICATE_INVOICE_ID", "Requested invoice number has been previously refunded.", "/invoice_id"
         )
+    dispute = disputes.of_capture(call, capture)
+    if dispute is not None and dispute["outcome"]:
+        raise refused(
+            "REFUND_NOT_PERMITTED_DUE_TO_CHARGEBACK",
+            "Refunds not allowed on this capture due to a chargeback.",
+        )
+    if dispute is not None and amount < left:
+        raise refused(
+            "TRANSACTION_DISPUTED",
+            "Partial refunds cannot be offered at this time because there is an open case on this transaction.",
+        )
+    if dispute is not None:
+        disputes.refund_instead(call, dispute)
     refund = _give_back(call, capture, amount, invoice_id)
     shown = refund_shown(call, refund)
     return 201, shown if call.full else {name: shown[name] for name in ("id", "status", "links")}
