@@ -179,6 +179,9 @@ def test_bodies_that_are_not_json_objects_are_refused(shop: Shop) -> None:
     assert shop.call("GET", "v2/no/such").status_code == 404
     assert shop.call("DELETE", ORDERS).status_code == 405
     assert issue(shop.call("GET", f"{ORDERS}/X?foo=1"))[1] == "INVALID_PARAMETER"
+    assert issue(shop.call("GET", f"{ORDERS}/X?fields=all"))[1] == "INVALID_PARAMETER_VALUE"
+    mocked = shop.call("GET", f"{ORDERS}/X", headers={"PayPal-Mock-Response": "{}"})
+    assert issue(mocked) == (400, "INVALID_PARAMETER")
 
 
 # Idempotency
