@@ -157,7 +157,7 @@ class SaveMethodInput(StrictSerializer):
 class MethodAnswer(serializers.Serializer):
     methodId = serializers.UUIDField()
     provider = serializers.CharField()
-    label = serializers.CharField()
+    label = serializers.CharField()  # type: ignore[assignment]  # a field of ours, not DRF's attribute of that name
     brand = serializers.CharField(help_text=_("Empty where it is no card."))
     last4 = serializers.CharField(help_text=_("Empty where it is no card."))
     expMonth = serializers.IntegerField(allow_null=True)

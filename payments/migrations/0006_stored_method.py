@@ -1,7 +1,8 @@
 """Saved payment methods: provider tokens, what names them to a person, and the rules that hold whoever writes."""
 
-import django.db.models.deletion
 import uuid
+
+import django.db.models.deletion
 from django.conf import settings
 from django.db import migrations, models
 

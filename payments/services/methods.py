@@ -109,8 +109,9 @@ def keep(user: Any, *, provider: str, method: ProviderMethod) -> StoredMethod | 
 
 def own_method(user: Any, method_id: Any) -> StoredMethod:
     """Return a method that this user may pay with. Raises NotFound for what is removed or somebody else's."""
-    found = StoredMethod.objects.filter(pk=method_id, user_id=user.pk, status=StoredMethodStatus.ACTIVE)
-    method = found.first()
+    method = StoredMethod.objects.filter(
+        pk=method_id, user_id=user.pk, status=StoredMethodStatus.ACTIVE
+    ).first()
     if method is None:
         raise NotFound(_("There is no such saved card here."))
     return method
