@@ -19,7 +19,7 @@ from rest_framework.views import APIView
 from bookings.models import Booking, Cancellation
 from bookings.services.access import booking_for
 from foundation import audit
-from foundation.api import idempotent, query_of, valid
+from foundation.api import idempotent, limit_rate, query_of, valid
 from foundation.errors import DomainError, InvalidInput, NotAllowed, NotFound
 from foundation.money import Money
 from payments.api import serializers as s
@@ -119,6 +119,7 @@ class CreateIntentView(CustomerView):
         if user is None and ("methodId" in asked or asked.get("saveMethod")):
             raise NotAllowed(_("Saved cards belong to an account: sign in with a bearer token."))
         if "methodId" in asked:
+            limit_rate(request, "methods", account=str(request.user.pk))
             method = own_method(user, asked["methodId"])
             session = pay_with_saved(booking, method=method, now=timezone.now())
         else:

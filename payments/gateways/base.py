@@ -56,6 +56,10 @@ class Rejected(ProviderError):
     code = "provider_rejected"
 
 
+class Missing(Rejected):
+    """The provider does not have what the request names, such as a customer that somebody deleted there."""
+
+
 class Unavailable(ProviderError):
     """Nothing was done. Try again later."""
 

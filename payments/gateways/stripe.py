@@ -14,6 +14,7 @@ from django.conf import settings
 
 from payments.gateways.base import (
     Declined,
+    Missing,
     OutcomeUnknown,
     ProviderMethod,
     ProviderPayment,
@@ -243,10 +244,8 @@ def _found(call: Callable[[], Any]) -> Any:
     """What a read finds, or None where Stripe says that there is no such thing."""
     try:
         return _read(call)
-    except Rejected as error:
-        if error.details.get("provider_code") == "resource_missing":
-            return None
-        raise
+    except Missing:
+        return None
 
 
 def _guarded(call: Callable[[], Any], *, when_lost: type[Unavailable | OutcomeUnknown]) -> Any:
@@ -264,7 +263,8 @@ def _guarded(call: Callable[[], Any], *, when_lost: type[Unavailable | OutcomeUn
         if lost or error.code == "idempotency_key_in_use":
             raise when_lost from error
         logger.error("Stripe rejected our request: %s", error)
-        raise Rejected(provider_code=error.code or "invalid_request") from error
+        kind = Missing if error.code == "resource_missing" else Rejected
+        raise kind(provider_code=error.code or "invalid_request") from error
 
 
 def _plain(thing: Any) -> dict[str, Any]:

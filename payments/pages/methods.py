@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from typing import Any
+from urllib.parse import urlencode
 
 from django.conf import settings
 from django.contrib import messages
@@ -61,7 +62,9 @@ def add(request: HttpRequest) -> HttpResponse:
         {
             "setup": setup,
             "stripe_js_url": settings.STRIPE_JS_URL,
-            "return_url": request.build_absolute_uri(reverse("payments:method_added")),
+            "return_url": request.build_absolute_uri(
+                f"{reverse('payments:method_added')}?{urlencode({'setup': setup.setup_ref})}"
+            ),
             "locale": get_language() or "en",
         },
     )
@@ -73,7 +76,7 @@ def add(request: HttpRequest) -> HttpResponse:
 def added(request: HttpRequest) -> HttpResponse:
     """Come back from the provider's form: store what it says was saved."""
     try:
-        stored = methods.save_method(request.user, setup_ref=request.GET.get("setup_intent", "")[:255])
+        stored = methods.save_method(request.user, setup_ref=request.GET.get("setup", "")[:255])
     except NotFound:
         raise Http404 from None
     except DomainError as error:
@@ -92,7 +95,7 @@ def make_default(request: HttpRequest, method_id: uuid.UUID) -> HttpResponse:
         stored = methods.make_default(request.user, method_id)
     except NotFound:
         raise Http404 from None
-    messages.success(request, _("%(card)s is offered first from now on.") % {"card": stored.label})
+    messages.success(request, _("%(card)s is your default now.") % {"card": stored.label})
     return redirect("payments:methods")
 
 

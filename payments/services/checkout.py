@@ -17,6 +17,7 @@ from payments.gateways import gateway_for
 from payments.gateways.base import (
     Declined,
     Gateway,
+    Missing,
     OutcomeUnknown,
     ProviderError,
     ProviderPayment,
@@ -202,8 +203,8 @@ def _at_provider(payment: Payment, gateway: Gateway) -> ProviderPayment:
         _renew_key(payment)
     try:
         return gateway.create_payment(payment, customer_ref=customer_ref)
-    except Rejected as error:
-        if not customer_ref or error.details.get("provider_code") != "resource_missing":
+    except Missing:
+        if not customer_ref:
             raise
     # Somebody deleted the customer at the provider. A refused key keeps its refusal, so it gets a new one as well.
     forget_customer(customer_ref, provider=payment.provider)

@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from foundation.errors import DomainError, NotFound
 from foundation.transitions import change_status
 from payments.gateways import gateway_for
-from payments.gateways.base import ProviderError, ProviderMethod, Rejected
+from payments.gateways.base import Missing, ProviderError, ProviderMethod
 from payments.models import STORED_METHOD_TRANSITIONS, ProviderCustomer, StoredMethod, StoredMethodStatus
 from payments.services.customers import customer_ref_of, forget_customer, known_customer_ref
 
@@ -60,9 +60,7 @@ def begin_setup(user: Any, *, provider: str = "stripe") -> SetupSession:
     customer_ref = customer_ref_of(user, provider=provider, gateway=gateway)
     try:
         setup = gateway.create_setup(customer_ref)
-    except Rejected as error:
-        if error.details.get("provider_code") != "resource_missing":
-            raise
+    except Missing:  # somebody deleted the customer there
         forget_customer(customer_ref, provider=provider)
         setup = gateway.create_setup(customer_ref_of(user, provider=provider, gateway=gateway))
     return SetupSession(provider, setup.ref, setup.client_secret, gateway.publishable_key)
