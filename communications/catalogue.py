@@ -180,6 +180,23 @@ KINDS: dict[str, Kind] = {
             has_sms=True,
         ),
         Kind(
+            "payment_needs_customer",
+            _("Payment waits for the customer"),
+            (
+                CUSTOMER,
+                REFERENCE,
+                Variable("amount", _("The amount"), "£18.00"),
+                Variable("method_label", _("What it is paid with"), "Visa •••• 4242"),
+                Variable(
+                    "pay_url",
+                    _("The payment page"),
+                    "https://parking.example/accounts/login/?next=%2Fpay%2FAP-7F3K2Q",
+                    is_url=True,
+                    acts_for_customer=True,
+                ),
+            ),
+        ),
+        Kind(
             "cancellation",
             _("Booking cancelled"),
             (

@@ -81,6 +81,17 @@ TEMPLATES: dict[tuple[str, str], Words] = {
     ("payment_confirmation", "sms"): Words(
         body="{{ reference }}: we received {{ amount }}. {{ manage_url }}"
     ),
+    ("payment_needs_customer", "email"): Words(
+        subject="{{ reference }}: please confirm {{ amount }} with your bank",
+        heading="Your bank wants to hear from you",
+        body=(
+            "Hello {{ customer_name }},\n\nwe tried to take {{ amount }} for booking {{ reference }} from {{ method_label }}. "
+            "Your bank asks that you confirm it yourself. Nothing was taken yet.\n\n"
+            "The button leads to the payment page: confirm there, or pay with another card."
+        ),
+        button_label="Confirm payment",
+        button_variable="pay_url",
+    ),
     ("cancellation", "email"): Words(
         subject="{{ reference }} is cancelled",
         heading="Your booking is cancelled",

@@ -60,6 +60,7 @@ NAVIGATION = [
     ]),
     (gettext_lazy("People and trail"), [
         ("person", "accounts.User"),
+        ("credit_card", "payments.StoredMethod"),
         ("badge", "auth.Group"),
         ("history", "foundation.AuditEntry"),
         ("schedule", "procrastinate.ProcrastinateJob"),

@@ -338,6 +338,9 @@ RATE_LIMITS = {
     "register": env.list("RATE_LIMIT_REGISTER", default=["20/h", "5/h"]),
     "quotes": env.list("RATE_LIMIT_QUOTES", default=["240/m", "120/m"]),
     "bookings": env.list("RATE_LIMIT_BOOKINGS", default=["60/m", "20/m"]),
+    "methods": env.list(
+        "RATE_LIMIT_METHODS", default=["60/m", "10/m"]
+    ),  # saving cards: where stolen ones are tried
 }
 # /api/health answers 503 when the oldest job that is due has waited longer than this.
 QUEUE_AGE_LIMIT_SECONDS = env.int("QUEUE_AGE_LIMIT_SECONDS", default=300)

@@ -39,6 +39,7 @@ from payments.models import (
     ProviderEvent,
     Refund,
     RefundSource,
+    StoredMethod,
 )
 from payments.services import desk
 from payments.services import refund as refunds
@@ -174,7 +175,18 @@ class PaymentAdmin(ReadOnlyAdmin):
     fieldsets = [
         (
             None,
-            {"fields": ["booking_link", "status", "user", "provider", "provider_ref", "method_label"]},
+            {
+                "fields": [
+                    "booking_link",
+                    "status",
+                    "user",
+                    "provider",
+                    "provider_ref",
+                    "method_label",
+                    "stored_method",
+                    "is_off_session",
+                ]
+            },
         ),
         (
             _("The money"),
@@ -464,6 +476,47 @@ class RefundAdmin(ReadOnlyAdmin):
     @display(description=_("amount"), ordering="amount_minor")
     def amount_text(self, refund: Refund) -> SafeString:
         return money(refund.amount_minor, refund.currency)
+
+
+METHOD_COLOURS = {"active": "success", "removing": "warning", "removed": ""}
+
+
+@admin.register(StoredMethod)
+class StoredMethodAdmin(ReadOnlyAdmin):
+    """Customers' saved cards as customers see them. Nobody here can pay with one or look at more of it."""
+
+    list_display = [
+        "label",
+        "customer",
+        "expiry_text",
+        "status_badge",
+        "is_default",
+        "provider",
+        "created_at",
+        "removed_at",
+    ]
+    list_filter = ["status", "provider", "brand", "created_at"]
+    list_select_related = ["user"]
+    list_fullwidth = True
+    search_fields = ["user__email", "user__name", "last4", "provider_ref"]
+    search_help_text = _("Customer, last four digits or provider reference")
+    show_full_result_count = False
+    readonly_fields = ["customer", "expiry_text", "status"]
+    fields = [
+        "label", "customer", "expiry_text", "status", "is_default", "provider", "provider_ref", "created_at", "removed_at",
+    ]  # fmt: skip
+
+    @display(description=_("customer"), ordering="user__email")
+    def customer(self, method: StoredMethod) -> SafeString:
+        return link_to(method.user, method.user.email)
+
+    @display(description=_("good through"))
+    def expiry_text(self, method: StoredMethod) -> str:
+        return method.expiry or "-"
+
+    @display(description=_("status"), ordering="status", label=METHOD_COLOURS)
+    def status_badge(self, method: StoredMethod) -> tuple[str, str]:
+        return method.status, method.get_status_display()
 
 
 class LedgerEntryInline(ReadOnlyInline, TabularInline):

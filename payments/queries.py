@@ -9,7 +9,15 @@ from typing import Any
 from django.db.models import QuerySet, Sum
 
 from foundation.money import Money
-from payments.models import LedgerTransaction, Payment, PaymentStatus, Refund, RefundStatus
+from payments.models import (
+    LedgerTransaction,
+    Payment,
+    PaymentStatus,
+    Refund,
+    RefundStatus,
+    StoredMethod,
+    StoredMethodStatus,
+)
 
 WAITING = (RefundStatus.REQUESTED, RefundStatus.SUBMITTED, RefundStatus.PENDING, RefundStatus.UNKNOWN)
 
@@ -29,6 +37,12 @@ class PaymentSummary:
 
 def payments_for(booking: Any) -> QuerySet[Payment]:
     return Payment.objects.filter(booking=booking).order_by("-created_at")
+
+
+def stored_methods(user: Any) -> QuerySet[StoredMethod]:
+    """Return the saved methods that this user may pay with, the default first, then the newest."""
+    mine = StoredMethod.objects.filter(user_id=user.pk, status=StoredMethodStatus.ACTIVE)
+    return mine.order_by("-is_default", "-created_at")
 
 
 def payment_summary(booking: Any) -> PaymentSummary:

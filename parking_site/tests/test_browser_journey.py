@@ -240,6 +240,40 @@ def test_book_with_3d_secure_be_told_and_be_refunded(demo: Demo, browser: Browse
     assert audit.returncode == 0, audit.stdout + audit.stderr
 
 
+def test_save_a_card_and_pay_with_it_though_the_bank_asks_again(demo: Demo, browser: Browser) -> None:
+    page = browser.new_context(locale="en-GB").new_page()
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on(
+        "console", lambda line: problems.append(line.text) if "Content Security Policy" in line.text else None
+    )
+    page.goto(f"{demo.site}/accounts/login/?next=/account/payment-methods/add")
+    page.get_by_label("E-mail").fill("customer@example.com")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+    fill_card(page, THREE_D_SECURE_CARD)
+    press_in_challenge(page, "complete")
+    expect(page.get_by_text("Visa •••• 3184 is saved.")).to_be_visible(timeout=30_000)
+
+    reference = book(page, demo, email="customer@example.com", phone="+447700900123")
+    expect(page.get_by_label("Visa •••• 3184")).to_be_checked()
+    page.get_by_role("button", name=re.compile("^Pay")).click()
+    press_in_challenge(page, "complete")
+    page.wait_for_url(re.compile(rf"/bookings/{reference}/confirmed"), timeout=30_000)
+
+    reference = book(page, demo, email="customer@example.com", phone="+447700900123")
+    page.get_by_label("Another card").check()
+    page.get_by_label("Save this card for next time").check()
+    fill_card(page, "5555555555554444")
+    page.wait_for_url(re.compile(rf"/bookings/{reference}/confirmed"), timeout=30_000)
+    page.goto(f"{demo.site}/account/payment-methods")
+    expect(page.get_by_role("heading", name="Mastercard •••• 4444")).to_be_visible()
+    page.get_by_role("link", name="Remove Visa •••• 3184").click()
+    page.get_by_role("button", name="Remove the card").click()
+    expect(page.get_by_text("Visa •••• 3184 is removed.")).to_be_visible()
+    assert problems == []
+
+
 def test_the_same_by_curl(demo: Demo) -> None:
     tokens = demo.read(
         f"{demo.site}/api/auth/token", body={"email": "customer@example.com", "password": PASSWORD}

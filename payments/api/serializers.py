@@ -12,7 +12,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from foundation.api import StrictSerializer
+from foundation.api import StrictSerializer, UtcInstant
 
 LONGEST_AMOUNT = 40
 
@@ -66,6 +66,20 @@ class IntentInput(StrictSerializer):
     amount = AmountField(required=False, help_text=_("Compared with our price; a different one is refused."))
     currency = serializers.CharField(max_length=3, required=False)
     provider = serializers.ChoiceField(choices=["stripe"], default="stripe")
+    methodId = serializers.UUIDField(
+        required=False,
+        help_text=_("Pay with this saved method of the caller's now, without entering a card."),
+    )
+    saveMethod = serializers.BooleanField(
+        required=False, help_text=_("Keep the card for the caller's next payment once it has paid.")
+    )
+
+    def validate(self, asked: dict[str, Any]) -> dict[str, Any]:
+        if "methodId" in asked and asked.get("saveMethod"):
+            raise serializers.ValidationError(
+                {"saveMethod": [_("The method is saved already: send one of the two.")]}
+            )
+        return asked
 
 
 class IntentAnswer(serializers.Serializer):
@@ -125,5 +139,41 @@ class TransactionAnswer(serializers.Serializer):
 
 class TransactionsAnswer(serializers.Serializer):
     results = TransactionAnswer(many=True)
+    next = serializers.CharField(allow_null=True)
+    previous = serializers.CharField(allow_null=True)
+
+
+class SaveMethodInput(StrictSerializer):
+    setupIntentId = serializers.RegexField(
+        r"^seti_[A-Za-z0-9_]{1,250}$",
+        required=False,
+        help_text=_(
+            "Of the card that the customer has entered. Without it a new one to enter a card with is made."
+        ),
+    )
+    provider = serializers.ChoiceField(choices=["stripe"], default="stripe")
+
+
+class MethodAnswer(serializers.Serializer):
+    methodId = serializers.UUIDField()
+    provider = serializers.CharField()
+    label = serializers.CharField()  # type: ignore[assignment]  # a field of ours, not DRF's attribute of that name
+    brand = serializers.CharField(help_text=_("Empty where it is no card."))
+    last4 = serializers.CharField(help_text=_("Empty where it is no card."))
+    expMonth = serializers.IntegerField(allow_null=True)
+    expYear = serializers.IntegerField(allow_null=True)
+    isDefault = serializers.BooleanField()
+    createdAt = UtcInstant()
+
+
+class SetupAnswer(serializers.Serializer):
+    provider = serializers.CharField()
+    setupIntentId = serializers.CharField()
+    clientSecret = serializers.CharField()
+    publishableKey = serializers.CharField()
+
+
+class MethodsAnswer(serializers.Serializer):
+    results = MethodAnswer(many=True)
     next = serializers.CharField(allow_null=True)
     previous = serializers.CharField(allow_null=True)

@@ -19,13 +19,15 @@ from rest_framework.views import APIView
 from bookings.models import Booking, Cancellation
 from bookings.services.access import booking_for
 from foundation import audit
-from foundation.api import idempotent, query_of, valid
+from foundation.api import idempotent, limit_rate, query_of, valid
 from foundation.errors import DomainError, InvalidInput, NotAllowed, NotFound
 from foundation.money import Money
 from payments.api import serializers as s
 from payments.api import transactions
 from payments.models import Payment, Refund
 from payments.services import checkout
+from payments.services.charge import pay_with_saved
+from payments.services.methods import own_method
 from payments.services.refund import refund_cancellation, request_refund
 from payments.services.settle import settle
 
@@ -105,16 +107,29 @@ class CreateIntentView(CustomerView):
     )
     @idempotent(derived_key=_key_of_booking)
     def post(self, request: Request) -> Response:
-        """Start paying a held booking, at our price. An `amount` or `currency` that differs is refused with 422."""
+        """Start paying a held booking, at our price. An `amount` or `currency` that differs is refused with 422.
+
+        With `methodId` the saved method is charged now. The `status` is then captured or, where the bank asks, requires_action: let the
+        customer answer with the `clientSecret`, then call confirm-stripe. A declined method is 402.
+        """
         asked = valid(s.IntentInput, request)
         booking = self.booking(request, asked["bookingId"], to_change=True)
         _compare(asked, booking.total)
-        session = checkout.start(
-            booking,
-            provider=asked["provider"],
-            user=request.user if request.user.is_authenticated else None,
-            now=timezone.now(),
-        )
+        user = request.user if request.user.is_authenticated else None
+        if user is None and ("methodId" in asked or asked.get("saveMethod")):
+            raise NotAllowed(_("Saved cards belong to an account: sign in with a bearer token."))
+        if "methodId" in asked:
+            limit_rate(request, "methods", account=str(request.user.pk))
+            method = own_method(user, asked["methodId"])
+            session = pay_with_saved(booking, method=method, now=timezone.now())
+        else:
+            session = checkout.start(
+                booking,
+                provider=asked["provider"],
+                user=user,
+                saves_method=asked.get("saveMethod"),
+                now=timezone.now(),
+            )
         payment = session.payment
         return Response(
             {

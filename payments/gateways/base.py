@@ -56,6 +56,10 @@ class Rejected(ProviderError):
     code = "provider_rejected"
 
 
+class Missing(Rejected):
+    """The provider does not have what the request names, such as a customer that somebody deleted there."""
+
+
 class Unavailable(ProviderError):
     """Nothing was done. Try again later."""
 
@@ -85,8 +89,39 @@ class ProviderRefund:
 
 
 @dataclass(frozen=True)
+class ProviderMethod:
+    """A way of paying that the provider keeps for a customer: its token and what names it, never the card.
+
+    `exp_month` and `exp_year` are None where nothing expires.
+    """
+
+    ref: str
+    customer_ref: str
+    label: str
+    brand: str = ""
+    last4: str = ""
+    exp_month: int | None = None
+    exp_year: int | None = None
+
+
+@dataclass(frozen=True)
+class ProviderSetup:
+    """A customer's saving of a method, under way or done. `method` is there once it succeeded and while the provider keeps it."""
+
+    ref: str
+    customer_ref: str
+    client_secret: str
+    has_succeeded: bool
+    method: ProviderMethod | None = None
+
+
+@dataclass(frozen=True)
 class ProviderPayment:
-    """A payment as the provider has it; `status` in our words. Amounts in minor units."""
+    """A payment as the provider has it; `status` in our words. Amounts in minor units.
+
+    `bank_asks`: the bank's question (3-D Secure) is open now. `needs_customer`: it is, or the payment failed for want of it.
+    `keeps_method`: the provider will keep the method for the customer once it is paid; `kept_method` is then what it keeps.
+    """
 
     ref: str
     status: str
@@ -101,6 +136,11 @@ class ProviderPayment:
     fee_minor: int = 0
     fee_currency: str = ""
     refunds: tuple[ProviderRefund, ...] = ()
+    customer_ref: str = ""
+    bank_asks: bool = False
+    needs_customer: bool = False
+    keeps_method: bool = False
+    kept_method: ProviderMethod | None = None
 
 
 class Gateway(Protocol):
@@ -110,7 +150,13 @@ class Gateway(Protocol):
     def create_payment(self, payment: Any, *, customer_ref: str) -> ProviderPayment: ...
     def find_payment(self, payment_id: str, *, since: datetime) -> ProviderPayment | None: ...
     def fetch_payment(self, ref: str) -> ProviderPayment: ...
+    def revise_payment(self, ref: str, *, customer_ref: str, keep_method: bool) -> ProviderPayment: ...
+    def charge_method(self, ref: str, method_ref: str, *, is_off_session: bool) -> None: ...
     def cancel_payment(self, ref: str) -> None: ...
     def refund(self, refund: Any) -> ProviderRefund: ...
     def find_refund(self, payment_ref: str, refund_id: str) -> ProviderRefund | None: ...
     def create_customer(self, user: Any) -> str: ...
+    def create_setup(self, customer_ref: str) -> ProviderSetup: ...
+    def fetch_setup(self, ref: str) -> ProviderSetup | None: ...
+    def fetch_method(self, ref: str) -> ProviderMethod | None: ...
+    def detach_method(self, ref: str) -> None: ...

@@ -1,4 +1,4 @@
-"""Stripe: PaymentIntents, refunds, customers. The same code runs against the sandbox, test mode and live mode."""
+"""Stripe: PaymentIntents, refunds, customers, saved payment methods. The same code runs against the sandbox, test mode and live mode."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ import logging
 import uuid
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import stripe
 from django.conf import settings
 
 from payments.gateways.base import (
     Declined,
+    Missing,
     OutcomeUnknown,
+    ProviderMethod,
     ProviderPayment,
     ProviderRefund,
+    ProviderSetup,
     Rejected,
     Unavailable,
     provider_call,
@@ -25,9 +28,12 @@ from payments.gateways.base import (
 if TYPE_CHECKING:
     from stripe.params import (
         CustomerCreateParams,
+        PaymentIntentConfirmParams,
         PaymentIntentCreateParams,
         PaymentIntentListParams,
+        PaymentIntentUpdateParams,
         RefundCreateParams,
+        SetupIntentCreateParams,
     )
 
 logger = logging.getLogger(__name__)
@@ -48,7 +54,17 @@ STATUS_OF_REFUND = {
     "failed": "failed",
     "canceled": "failed",
 }
-EXPAND = ["latest_charge.balance_transaction"]
+EXPAND = ["latest_charge.balance_transaction", "payment_method"]
+# Charging it later in the customer's absence is part of what the customer agrees to, so the bank is asked for it at once.
+KEPT_FOR: Literal["off_session"] = "off_session"
+NEEDS_CUSTOMER = "authentication_required"
+BRANDS = {
+    "amex": "American Express",
+    "diners": "Diners Club",
+    "jcb": "JCB",
+    "unionpay": "UnionPay",
+    "eftpos_au": "eftpos",
+}
 
 
 class StripeGateway:
@@ -77,6 +93,8 @@ class StripeGateway:
         }
         if customer_ref:
             params["customer"] = customer_ref
+            if payment.saves_method:
+                params["setup_future_usage"] = KEPT_FOR
         return _payment(
             _write(
                 lambda: self._client.v1.payment_intents.create(
@@ -113,6 +131,29 @@ class StripeGateway:
             )
             refunds = [_refund(one) for one in page]
         return _payment(intent, tuple(refunds))
+
+    def revise_payment(self, ref: str, *, customer_ref: str, keep_method: bool) -> ProviderPayment:
+        """Say whose payment it is and whether the method is kept once it is paid. Raises Rejected when it is already final."""
+        params: PaymentIntentUpdateParams = {
+            "customer": customer_ref,
+            "setup_future_usage": KEPT_FOR if keep_method else "",
+        }
+        return _payment(_write(lambda: self._client.v1.payment_intents.update(ref, params)))
+
+    def charge_method(self, ref: str, method_ref: str, *, is_off_session: bool) -> None:
+        """Pay with a saved method. Look at the payment afterwards, however this ends: an intent is paid once, whatever is repeated.
+
+        Off-session: a bank that wants the customer declines at once, as nobody is there to ask. Raises Declined, Rejected, OutcomeUnknown.
+        """
+        params: PaymentIntentConfirmParams = {"payment_method": method_ref}
+        if is_off_session:
+            params["off_session"] = True
+        else:
+            params["use_stripe_sdk"] = (
+                True  # the bank's question opens above our page, not on a page of its own
+            )
+        key = f"charge-{uuid.uuid4()}"  # a new one each time: an old key would bring back the decline that was cured since
+        _write(lambda: self._client.v1.payment_intents.confirm(ref, params, {"idempotency_key": key}))
 
     def cancel_payment(self, ref: str) -> None:
         """Cancel an intent that nobody may pay any more. Raises Rejected when it is already final."""
@@ -151,13 +192,42 @@ class StripeGateway:
         )
         return str(made.id)
 
+    def create_setup(self, customer_ref: str) -> ProviderSetup:
+        """Begin to save a card for a customer; the browser finishes it with the client secret. Nothing is charged."""
+        params: SetupIntentCreateParams = {
+            "customer": customer_ref,
+            "payment_method_types": ["card"],
+            "usage": KEPT_FOR,
+        }
+        key = f"setup-{uuid.uuid4()}"
+        return _setup(_write(lambda: self._client.v1.setup_intents.create(params, {"idempotency_key": key})))
+
+    def fetch_setup(self, ref: str) -> ProviderSetup | None:
+        found = _found(lambda: self._client.v1.setup_intents.retrieve(ref, {"expand": ["payment_method"]}))
+        return _setup(found) if found is not None else None
+
+    def fetch_method(self, ref: str) -> ProviderMethod | None:
+        """Return a method that Stripe keeps for some customer; None for one that was let go or never was."""
+        found = _found(lambda: self._client.v1.payment_methods.retrieve(ref))
+        return _method(_plain(found)) if found is not None else None
+
+    def detach_method(self, ref: str) -> None:
+        """Make Stripe forget a method. One that it has let go already is no error."""
+        try:
+            _write(lambda: self._client.v1.payment_methods.detach(ref))
+        except Rejected:
+            if self.fetch_method(ref) is not None:
+                raise
+
     def retrieve(self, kind: str, ref: str) -> dict[str, Any]:
-        """Return an object of Stripe's (payment_intent, charge, refund, customer) as plain JSON."""
+        """Return an object of Stripe's (payment_intent, charge, payment_method, ...) as plain JSON."""
         services: dict[str, Any] = {
             "payment_intent": self._client.v1.payment_intents,
             "charge": self._client.v1.charges,
             "refund": self._client.v1.refunds,
             "customer": self._client.v1.customers,
+            "payment_method": self._client.v1.payment_methods,
+            "setup_intent": self._client.v1.setup_intents,
         }
         return _plain(_read(lambda: services[kind].retrieve(ref)))
 
@@ -168,6 +238,14 @@ def _read(call: Callable[[], Any]) -> Any:
 
 def _write(call: Callable[[], Any]) -> Any:
     return _guarded(call, when_lost=OutcomeUnknown)
+
+
+def _found(call: Callable[[], Any]) -> Any:
+    """What a read finds, or None where Stripe says that there is no such thing."""
+    try:
+        return _read(call)
+    except Missing:
+        return None
 
 
 def _guarded(call: Callable[[], Any], *, when_lost: type[Unavailable | OutcomeUnknown]) -> Any:
@@ -185,7 +263,8 @@ def _guarded(call: Callable[[], Any], *, when_lost: type[Unavailable | OutcomeUn
         if lost or error.code == "idempotency_key_in_use":
             raise when_lost from error
         logger.error("Stripe rejected our request: %s", error)
-        raise Rejected(provider_code=error.code or "invalid_request") from error
+        kind = Missing if error.code == "resource_missing" else Rejected
+        raise kind(provider_code=error.code or "invalid_request") from error
 
 
 def _plain(thing: Any) -> dict[str, Any]:
@@ -204,7 +283,6 @@ def _payment(intent: Any, refunds: tuple[ProviderRefund, ...] = ()) -> ProviderP
     fee = _expanded(charge, "balance_transaction")
     card = (charge.get("payment_method_details") or {}).get("card") or {}
     failure = data.get("last_payment_error") or {}
-    label = f"{card.get('brand', 'card').capitalize()} •••• {card['last4']}" if card.get("last4") else ""
     return ProviderPayment(
         ref=data["id"],
         status=STATUS_OF_INTENT[data["status"]],
@@ -213,7 +291,7 @@ def _payment(intent: Any, refunds: tuple[ProviderRefund, ...] = ()) -> ProviderP
         captured_minor=data.get("amount_received") or 0,
         our_id=(data.get("metadata") or {}).get("payment_id", ""),
         client_secret=data.get("client_secret") or "",
-        method_label=label,
+        method_label=_label(card),
         failure_code=(failure.get("code") == "card_declined" and failure.get("decline_code"))
         or failure.get("code")
         or "",
@@ -221,6 +299,43 @@ def _payment(intent: Any, refunds: tuple[ProviderRefund, ...] = ()) -> ProviderP
         fee_minor=fee.get("fee") or 0,
         fee_currency=(fee.get("currency") or "").upper(),
         refunds=refunds,
+        customer_ref=data.get("customer") or "",
+        bank_asks=data["status"] == "requires_action",
+        needs_customer=data["status"] == "requires_action" or failure.get("code") == NEEDS_CUSTOMER,
+        keeps_method=bool(data.get("setup_future_usage")),
+        kept_method=_method(_expanded(data, "payment_method")) if data.get("setup_future_usage") else None,
+    )
+
+
+def _label(card: dict[str, Any]) -> str:
+    """How people name a card: "Visa •••• 4242"."""
+    brand = card.get("brand") or "card"
+    return f"{BRANDS.get(brand, brand.capitalize())} •••• {card['last4']}" if card.get("last4") else ""
+
+
+def _method(data: dict[str, Any]) -> ProviderMethod | None:
+    card = data.get("card") or {}
+    if not data.get("customer") or not card:
+        return None
+    return ProviderMethod(
+        ref=data["id"],
+        customer_ref=data["customer"],
+        label=_label(card),
+        brand=card.get("brand") or "",
+        last4=card.get("last4") or "",
+        exp_month=card.get("exp_month"),
+        exp_year=card.get("exp_year"),
+    )
+
+
+def _setup(setup: Any) -> ProviderSetup:
+    data = _plain(setup)
+    return ProviderSetup(
+        ref=data["id"],
+        customer_ref=data.get("customer") or "",
+        client_secret=data.get("client_secret") or "",
+        has_succeeded=data["status"] == "succeeded",
+        method=_method(_expanded(data, "payment_method")),
     )
 
 

@@ -1,4 +1,4 @@
-"""Payments, refunds, the ledger, the inbox and the breaks between our books and a provider's."""
+"""Payments, refunds, saved methods, the ledger, the inbox and the breaks between our books and a provider's."""
 
 from payments.models.ledger import Account, LedgerEntry, LedgerTransaction
 from payments.models.payment import (
@@ -11,11 +11,13 @@ from payments.models.payment import (
 from payments.models.provider_event import EventStatus, ProviderEvent
 from payments.models.reconciliation import Break, BreakKind
 from payments.models.refund import REFUND_TRANSITIONS, Refund, RefundSource, RefundStatus
+from payments.models.stored_method import STORED_METHOD_TRANSITIONS, StoredMethod, StoredMethodStatus
 
 __all__ = [
     "LIVE_STATUSES",
     "PAYMENT_TRANSITIONS",
     "REFUND_TRANSITIONS",
+    "STORED_METHOD_TRANSITIONS",
     "Account",
     "Break",
     "BreakKind",
@@ -29,4 +31,6 @@ __all__ = [
     "Refund",
     "RefundSource",
     "RefundStatus",
+    "StoredMethod",
+    "StoredMethodStatus",
 ]

@@ -83,6 +83,16 @@ class Payment(models.Model):
     disputed_minor = models.BigIntegerField(_("disputed"), default=0)
     idempotency_key = models.CharField(_("idempotency key"), max_length=64, unique=True)
     method_label = models.CharField(_("paid with"), max_length=64, blank=True)
+    stored_method = models.ForeignKey(
+        "payments.StoredMethod",
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="payments",
+        verbose_name=_("saved method"),
+    )
+    saves_method = models.BooleanField(_("saves the method"), default=False)
+    is_off_session = models.BooleanField(_("charged in the customer's absence"), default=False)
     failure_code = models.CharField(_("failure code"), max_length=64, blank=True)
     failure_message = models.CharField(_("failure"), max_length=500, blank=True)
     created_at = models.DateTimeField(_("created"), auto_now_add=True, db_index=True)

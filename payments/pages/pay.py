@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 from urllib.parse import urlencode
 
 from django.conf import settings
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -13,15 +16,19 @@ from django.utils import timezone
 from django.utils.translation import get_language, gettext_lazy
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_safe
+from django.views.decorators.http import require_POST, require_safe
 
 from bookings.models import Booking
 from bookings.pages.access import booking_from
+from bookings.pages.limits import limit_posts
 from bookings.pages.manage import pass_context
-from foundation.errors import DomainError
+from foundation.errors import DomainError, NotFound
 from payments import queries
 from payments.models import Payment, PaymentStatus
+from payments.pages.methods import shown
 from payments.services import checkout, settle
+from payments.services.charge import MethodDeclined, pay_with_saved
+from payments.services.methods import MethodRemoved, own_method
 
 PAID = (Booking.Status.CONFIRMED, Booking.Status.ARRIVED, Booking.Status.COMPLETED)
 # The bank is at work, or nobody knows yet: paying again could pay twice.
@@ -64,12 +71,18 @@ def pay(request: HttpRequest, reference: str) -> HttpResponse:
         return redirect("payments:return", reference=booking.reference)
     except DomainError as error:
         return render(request, "payments/unavailable.html", context | {"reason": error.message}, status=503)
+    stored = _stored(request)
+    chosen = next((one for one in stored if one["id"] == session.payment.stored_method_id), None)
+    # The bank's question about a saved card is open. Without it, or past it, the customer chooses how to pay.
+    bank_asks = session.truth.bank_asks and chosen is not None and "another" not in request.GET
     return render(
         request,
-        "payments/pay.html",
+        "payments/bank_asks.html" if bank_asks else "payments/pay.html",
         context
         | {
             "session": session,
+            "methods": stored,
+            "chosen": chosen or (stored[0] if stored else None),
             "stripe_js_url": settings.STRIPE_JS_URL,
             "return_url": request.build_absolute_uri(reverse("payments:return", args=[booking.reference])),
             "locale": get_language() or "en",
@@ -77,6 +90,53 @@ def pay(request: HttpRequest, reference: str) -> HttpResponse:
             "seconds_left": max(0, int((booking.hold_expires_at - now).total_seconds())),
         },
     )
+
+
+@never_cache
+@require_POST
+@limit_posts(group="charge", rate="20/m")
+def charge(request: HttpRequest, reference: str) -> HttpResponse:
+    """Pay with the saved card that was chosen, and go on as the payment then stands."""
+    booking = booking_from(request, reference, to_change=True)
+    payment_page = reverse("payments:pay", args=[booking.reference])
+    try:
+        stored = own_method(request.user, uuid.UUID(request.POST.get("stored", "")))
+        session = pay_with_saved(booking, method=stored, now=timezone.now())
+    except MethodDeclined:
+        return redirect(f"{payment_page}?declined=1")
+    except (ValueError, NotFound, MethodRemoved):
+        messages.error(request, _("This saved card can no longer be used. Choose another one."))
+        return redirect(payment_page)
+    except checkout.HoldExpired:
+        return redirect(payment_page)
+    except DomainError:
+        pass  # paid before, or nobody knows yet: the return page looks and tells
+    else:
+        if session.truth.bank_asks:
+            return redirect(f"{payment_page}?bank=1")
+    return redirect("payments:return", reference=booking.reference)
+
+
+@require_POST
+def keep(request: HttpRequest, reference: str) -> HttpResponse:
+    """Note whether the card that is about to pay should be kept for the customer; script asks before it confirms."""
+    booking = booking_from(request, reference, to_change=True)
+    if not request.user.is_authenticated:
+        raise PermissionDenied
+    try:
+        checkout.start(
+            booking, user=request.user, saves_method=request.POST.get("keep") == "1", now=timezone.now()
+        )
+    except DomainError as error:
+        return HttpResponse(str(error.message), status=409, content_type="text/plain; charset=utf-8")
+    return HttpResponse(status=204)
+
+
+def _stored(request: HttpRequest) -> list[dict[str, Any]]:
+    """The saved cards that this visitor may pay with, the default first."""
+    if not request.user.is_authenticated:
+        return []
+    return [one for one in map(shown, queries.stored_methods(request.user)) if not one["has_expired"]]
 
 
 def hold_expired(request: HttpRequest, booking: Booking, context: dict[str, Any]) -> HttpResponse:

@@ -14,9 +14,19 @@ from bookings.models import Booking
 from bookings.services.confirm import confirm, lock_booking
 from foundation.errors import DomainError
 from payments.gateways import gateway_for
-from payments.gateways.base import Declined, Gateway, OutcomeUnknown, ProviderPayment, Rejected, Unavailable
-from payments.models import LIVE_STATUSES, Payment, PaymentStatus, ProviderCustomer
+from payments.gateways.base import (
+    Declined,
+    Gateway,
+    Missing,
+    OutcomeUnknown,
+    ProviderError,
+    ProviderPayment,
+    Rejected,
+    Unavailable,
+)
+from payments.models import LIVE_STATUSES, Payment, PaymentStatus
 from payments.services import settle
+from payments.services.customers import customer_ref_of, forget_customer, known_customer_ref
 
 
 class HoldExpired(DomainError):
@@ -53,14 +63,29 @@ class CheckoutSession:
     """What the customer's browser or app needs to pay."""
 
     payment: Payment
-    client_secret: str
+    truth: ProviderPayment
     publishable_key: str
-    provider_ref: str
+
+    @property
+    def client_secret(self) -> str:
+        return self.truth.client_secret
+
+    @property
+    def provider_ref(self) -> str:
+        return self.truth.ref
 
 
-def start(booking: Booking, *, provider: str = "stripe", user: Any = None, now: datetime) -> CheckoutSession:
+def start(
+    booking: Booking,
+    *,
+    provider: str = "stripe",
+    user: Any = None,
+    saves_method: bool | None = None,
+    now: datetime,
+) -> CheckoutSession:
     """Return the one live payment of a held booking, made at the provider; a second call returns the same.
 
+    saves_method: whether the provider keeps the card for `user` once it has paid; None leaves it as it was (at first: no).
     A total of zero needs no provider: the booking is confirmed and AlreadyPaid raised.
     Raises HoldExpired, AlreadyPaid, PaymentInDoubt, ProviderUnavailable.
     """
@@ -68,32 +93,59 @@ def start(booking: Booking, *, provider: str = "stripe", user: Any = None, now: 
     for _attempt in range(
         2
     ):  # the second time when the live payment turns out to be cancelled at the provider
-        payment = _intend(booking.pk, provider=provider, user=user, now=now)
-        try:
-            truth = _at_provider(payment, gateway)
-        except (Unavailable, OutcomeUnknown) as error:
-            if isinstance(error, OutcomeUnknown):
-                _mark(payment, PaymentStatus.UNKNOWN)
-            raise ProviderUnavailable from error
-        except (Rejected, Declined) as error:
-            if not payment.provider_ref:
-                _mark(
-                    payment,
-                    PaymentStatus.FAILED,
-                    failure_code=str(error.details.get("provider_code", ""))[:64],
-                )
-            raise ProviderUnavailable from error
-        payment = settle.record(payment.pk, truth, now=now)
+        payment = _intend(booking.pk, provider=provider, user=user, saves_method=saves_method, now=now)
+        payment, truth = submit(payment, gateway, now=now)
         if payment.status == PaymentStatus.CAPTURED:
             raise AlreadyPaid
         if payment.is_live and truth.status == PaymentStatus.CAPTURED:
             raise PaymentInDoubt  # not what we asked for, so settle took it for a break
         if payment.is_live:
-            return CheckoutSession(payment, truth.client_secret, gateway.publishable_key, truth.ref)
+            if saves_method is not None and not _agrees(truth, payment):
+                truth = _revise(payment, truth, gateway)
+            return CheckoutSession(payment, truth, gateway.publishable_key)
     raise ProviderUnavailable
 
 
-def _intend(booking_id: Any, *, provider: str, user: Any, now: datetime) -> Payment:
+def submit(payment: Payment, gateway: Gateway, *, now: datetime) -> tuple[Payment, ProviderPayment]:
+    """Have a live payment at the provider, made or found there, and settle it. Raises ProviderUnavailable."""
+    try:
+        truth = _at_provider(payment, gateway)
+    except (Unavailable, OutcomeUnknown) as error:
+        if isinstance(error, OutcomeUnknown):
+            _mark(payment, PaymentStatus.UNKNOWN)
+        raise ProviderUnavailable from error
+    except (Rejected, Declined) as error:
+        if not payment.provider_ref:
+            _mark(
+                payment,
+                PaymentStatus.FAILED,
+                failure_code=str(error.details.get("provider_code", ""))[:64],
+            )
+        raise ProviderUnavailable from error
+    return settle.record(payment.pk, truth, now=now), truth
+
+
+def _agrees(truth: ProviderPayment, payment: Payment) -> bool:
+    """Whether the provider keeps the card as we say, and for the same person."""
+    if not payment.saves_method:
+        return not truth.keeps_method
+    return truth.keeps_method and truth.customer_ref == known_customer_ref(
+        payment.user_id, provider=payment.provider
+    )
+
+
+def _revise(payment: Payment, truth: ProviderPayment, gateway: Gateway) -> ProviderPayment:
+    """Tell the provider whose payment it is now and whether the card is kept; our row says so already."""
+    try:
+        customer_ref = customer_ref_of(payment.user, provider=payment.provider, gateway=gateway)
+        return gateway.revise_payment(truth.ref, customer_ref=customer_ref, keep_method=payment.saves_method)
+    except ProviderError as error:
+        raise ProviderUnavailable from error
+
+
+def _intend(
+    booking_id: Any, *, provider: str, user: Any, saves_method: bool | None, now: datetime
+) -> Payment:
     """Commit that we are about to ask the provider, before asking. Locks the booking."""
     with transaction.atomic():
         booking = lock_booking(booking_id)
@@ -101,13 +153,15 @@ def _intend(booking_id: Any, *, provider: str, user: Any, now: datetime) -> Paym
         if free:
             confirm(booking, now=now)
         else:
-            payment = _live_payment(booking, provider=provider, user=user, now=now)
+            payment = _live_payment(booking, provider=provider, user=user, saves_method=saves_method, now=now)
     if free:
         raise AlreadyPaid(_("There is nothing to pay: the booking is confirmed."))
     return payment
 
 
-def _live_payment(booking: Booking, *, provider: str, user: Any, now: datetime) -> Payment:
+def _live_payment(
+    booking: Booking, *, provider: str, user: Any, saves_method: bool | None, now: datetime
+) -> Payment:
     paid = booking.status in (Booking.Status.CONFIRMED, Booking.Status.ARRIVED, Booking.Status.COMPLETED)
     if paid or booking.payments.filter(status=PaymentStatus.CAPTURED).exists():
         raise AlreadyPaid
@@ -121,11 +175,17 @@ def _live_payment(booking: Booking, *, provider: str, user: Any, now: datetime) 
             provider=provider,
             amount_minor=booking.total_minor,
             currency=booking.currency,
+            saves_method=bool(saves_method),
         )
         payment.idempotency_key = str(payment.pk)
         payment.save(force_insert=True)
         payment.status, payment.submitted_at = PaymentStatus.SUBMITTED, now
         payment.save(update_fields=["status", "submitted_at"])
+    elif saves_method is not None:
+        payment.saves_method = saves_method
+        if saves_method:
+            payment.user = user  # the card is kept for whoever pays, so it is that person's payment
+        payment.save(update_fields=["saves_method", "user"])
     return payment
 
 
@@ -133,7 +193,7 @@ def _at_provider(payment: Payment, gateway: Gateway) -> ProviderPayment:
     """Return the provider's payment: the known one, else one found by our id, else a new one under our key."""
     if payment.provider_ref:
         return gateway.fetch_payment(payment.provider_ref)
-    customer_ref = _customer(payment, gateway)
+    customer_ref = customer_ref_of(payment.user, provider=payment.provider, gateway=gateway)
     if payment.status == PaymentStatus.UNKNOWN and payment.submitted_at:
         found = gateway.find_payment(str(payment.pk), since=payment.submitted_at)
         if found:
@@ -143,30 +203,19 @@ def _at_provider(payment: Payment, gateway: Gateway) -> ProviderPayment:
         _renew_key(payment)
     try:
         return gateway.create_payment(payment, customer_ref=customer_ref)
-    except Rejected as error:
-        if not customer_ref or error.details.get("provider_code") != "resource_missing":
+    except Missing:
+        if not customer_ref:
             raise
     # Somebody deleted the customer at the provider. A refused key keeps its refusal, so it gets a new one as well.
-    ProviderCustomer.objects.filter(provider=payment.provider, provider_ref=customer_ref).delete()
+    forget_customer(customer_ref, provider=payment.provider)
     _renew_key(payment)
-    return gateway.create_payment(payment, customer_ref=_customer(payment, gateway))
+    customer_ref = customer_ref_of(payment.user, provider=payment.provider, gateway=gateway)
+    return gateway.create_payment(payment, customer_ref=customer_ref)
 
 
 def _renew_key(payment: Payment) -> None:
     payment.idempotency_key = f"{payment.pk}:{secrets.token_hex(8)}"
     Payment.objects.filter(pk=payment.pk).update(idempotency_key=payment.idempotency_key)
-
-
-def _customer(payment: Payment, gateway: Gateway) -> str:
-    if payment.user is None:
-        return ""
-    known = ProviderCustomer.objects.filter(user=payment.user, provider=payment.provider).first()
-    if known is None:
-        ref = gateway.create_customer(payment.user)
-        known, _created = ProviderCustomer.objects.get_or_create(
-            user=payment.user, provider=payment.provider, defaults={"provider_ref": ref}
-        )
-    return known.provider_ref
 
 
 def _mark(payment: Payment, status: PaymentStatus, **fields: str) -> None:

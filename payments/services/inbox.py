@@ -8,7 +8,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from payments.models import BreakKind, EventStatus, Payment, ProviderEvent
-from payments.services import settle
+from payments.services import methods, settle
 from payments.services.breaks import open_break
 from payments.webhooks import stripe
 
@@ -17,7 +17,7 @@ MOST_ATTEMPTS = 8
 
 
 def process_event(event_id: int) -> ProviderEvent:
-    """Settle the payment that an event is about and refresh the mirror.
+    """Settle the payment that an event is about, or look at the saved method, and refresh the mirror.
 
     A failure is kept on the row and tried again by the janitor; after MOST_ATTEMPTS the event is given up and waits in the admin.
     """
@@ -51,6 +51,10 @@ def _look(event: ProviderEvent) -> None:
     if event.object_kind not in stripe.MIRRORED:
         return
     notice = stripe.look(event.object_kind, event.object_ref)
+    if notice.setup_ref:
+        methods.take_over_setup(event.provider, notice.setup_ref)
+    if notice.method_ref:
+        methods.look_again(event.provider, notice.method_ref, now=timezone.now())
     payment = None
     if notice.payment_id:
         payment = Payment.objects.filter(pk=notice.payment_id).first()

@@ -22,8 +22,10 @@ from payments.models import (
     ProviderEvent,
     Refund,
     RefundStatus,
+    StoredMethod,
+    StoredMethodStatus,
 )
-from payments.services import refund, settle
+from payments.services import methods, refund, settle
 
 logger = logging.getLogger(__name__)
 
@@ -48,12 +50,14 @@ def sweep(*, now: datetime) -> None:
         payment_refund__isnull=True,
         booking__payments__captured_minor__gt=F("booking__payments__reserved_minor"),
     )
+    detaching = StoredMethod.objects.filter(status=StoredMethodStatus.REMOVING, removed_at__lte=ago)
     waiting = ProviderEvent.objects.filter(status=EventStatus.RECEIVED, received_at__lte=ago)
     oldest_first = F("last_checked_at").asc(nulls_first=True)
     _each(live.order_by(oldest_first), lambda pk: finish(pk, now=now))
     _each(followed.order_by(oldest_first), lambda pk: _settle_in_turn(pk, now=now))
     _each(due, refund.refund_cancellation)
     _each(unsent, refund.send_refund)
+    _each(detaching.order_by("removed_at"), methods.finish_removal)
     _each(waiting, lambda pk: jobs.defer("payments.process_event", queueing_lock=f"event:{pk}", event_id=pk))
 
 

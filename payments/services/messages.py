@@ -10,6 +10,7 @@ from django.urls import reverse
 from django.utils import translation
 from django.utils.translation import gettext as _
 
+from bookings.services.access import manage_url
 from bookings.services.messages import local_date, local_time, place_and_times
 from communications.catalogue import KINDS
 from communications.services import queue_message
@@ -54,6 +55,28 @@ def tell_paid(payment: Any) -> None:
             paid_at_local=f"{local_date(at, language)}, {local_time(at, language)} ({booking.airport.timezone})",
             method_label=payment.method_label or _("card"),
         )
+
+
+def tell_customer_needed(payment: Any) -> None:
+    """Ask the customer, once per payment, to confirm at the payment page what the bank would not give without."""
+    booking = payment.booking
+    with translation.override(booking.contact_language):
+        tell(
+            "payment_needs_customer",
+            booking,
+            about=str(payment.pk),
+            amount=payment.amount.format(booking.contact_language),
+            method_label=payment.stored_method.label if payment.stored_method else _("card"),
+            pay_url=_pay_url(booking),
+        )
+
+
+def _pay_url(booking: Any) -> str:
+    """Return the way to the payment page that works from an inbox: through signing in, or through the guest's own link."""
+    if booking.user_id is None:
+        return manage_url(booking)
+    page = reverse("payments:pay", args=[booking.reference])
+    return f"{settings.SITE_URL}{reverse('account_login')}?{urlencode({'next': page})}"
 
 
 def tell_paid_too_late(payment: Any, refund: Any) -> None:

@@ -15,7 +15,7 @@ from foundation import jobs
 from payments.gateways import gateway_for
 from payments.gateways.base import ProviderPayment
 from payments.models import PAYMENT_TRANSITIONS, BreakKind, Payment, PaymentStatus, Refund, RefundSource
-from payments.services import ledger, messages, refund
+from payments.services import ledger, messages, methods, refund
 from payments.services.breaks import open_break
 
 PAYABLE = (Booking.Status.HELD, Booking.Status.EXPIRED)
@@ -71,7 +71,11 @@ def record(payment_id: Any, truth: ProviderPayment | None, *, now: datetime) -> 
                 "capture", payment, amount_minor=truth.captured_minor, currency=payment.currency, at=now
             )
             _honour(payment, booking, now=now)
+        if payment.is_live and payment.is_off_session and truth.needs_customer:
+            messages.tell_customer_needed(payment)
         if payment.status == PaymentStatus.CAPTURED:
+            if payment.saves_method and payment.user and truth.kept_method:
+                methods.keep(payment.user, provider=payment.provider, method=truth.kept_method)
             if truth.fee_minor:
                 ledger.post("fee", payment, amount_minor=truth.fee_minor, currency=truth.fee_currency, at=now)
             for one in truth.refunds:

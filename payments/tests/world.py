@@ -9,12 +9,15 @@ import urllib.request
 from datetime import timedelta
 from typing import Any
 
+import stripe
 from django.conf import settings
 from django.utils import timezone
 
 from bookings.models import Booking, Product
 from bookings.tests.world import hold, make_product
+from payments.models import StoredMethod
 from payments.services.checkout import CheckoutSession, start
+from payments.services.methods import SetupSession, begin_setup, save_method
 
 
 def held_booking(product: Product | None = None, **more: Any) -> Booking:
@@ -29,14 +32,31 @@ def checkout(booking: Booking) -> CheckoutSession:
 
 def pay(session: CheckoutSession, *, card: str = "pm_card_visa") -> int:
     """Do what Stripe.js does in the customer's browser; return the HTTP status."""
-    form = {
-        "client_secret": session.client_secret,
-        "key": settings.STRIPE_PUBLISHABLE_KEY,
-        "payment_method": card,
-    }
+    return in_browser(
+        f"payment_intents/{session.provider_ref}/confirm", session.client_secret, payment_method=card
+    )
+
+
+def enter_card(session: SetupSession, *, card: str = "pm_card_visa") -> int:
+    """Enter a card that is to be saved, as Stripe.js does; return the HTTP status."""
+    return in_browser(
+        f"setup_intents/{session.setup_ref}/confirm", session.client_secret, payment_method=card
+    )
+
+
+def saved_card(user: Any, *, card: str = "pm_card_visa") -> StoredMethod:
+    """Save a card from begin to end."""
+    session = begin_setup(user)
+    if enter_card(session, card=card) != 200:
+        raise AssertionError("the card was not taken")
+    return save_method(user, setup_ref=session.setup_ref)
+
+
+def in_browser(path: str, client_secret: str, **sent: str) -> int:
+    """Call the provider from a page: with the publishable key and the secret of this one intent; return the HTTP status."""
+    form = {"client_secret": client_secret, "key": settings.STRIPE_PUBLISHABLE_KEY, **sent}
     request = urllib.request.Request(
-        f"{settings.STRIPE_API_BASE}/v1/payment_intents/{session.provider_ref}/confirm",
-        data=urllib.parse.urlencode(form).encode(),
+        f"{settings.STRIPE_API_BASE}/v1/{path}", data=urllib.parse.urlencode(form).encode()
     )
     try:
         with urllib.request.urlopen(request, timeout=20) as answer:
@@ -44,6 +64,24 @@ def pay(session: CheckoutSession, *, card: str = "pm_card_visa") -> int:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return error.code
+
+
+def answer_bank(intent_ref: str, *, passes: bool = True) -> None:
+    """Press the button on the bank's page, as the customer does, for a payment or for the saving of a card."""
+    service = provider().v1.setup_intents if intent_ref.startswith("seti_") else provider().v1.payment_intents
+    intent = json.loads(str(service.retrieve(intent_ref)))
+    url = urllib.parse.urlsplit(intent["next_action"]["use_stripe_sdk"]["stripe_js"])
+    form = {
+        "attempt": urllib.parse.parse_qs(url.query)["attempt"][0],
+        "outcome": "complete" if passes else "fail",
+    }
+    page = urllib.parse.urlunsplit(url._replace(query=""))
+    urllib.request.urlopen(page, data=urllib.parse.urlencode(form).encode(), timeout=20).close()
+
+
+def provider() -> stripe.StripeClient:
+    """Stripe as its own dashboard would use it: behind our back."""
+    return stripe.StripeClient(settings.STRIPE_SECRET_KEY, base_addresses={"api": settings.STRIPE_API_BASE})
 
 
 def expire_hold(booking: Booking) -> None:

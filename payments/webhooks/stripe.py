@@ -27,6 +27,8 @@ MIRRORED = {
     "charge": djstripe.models.Charge,
     "refund": djstripe.models.Refund,
     "customer": djstripe.models.Customer,
+    "payment_method": djstripe.models.PaymentMethod,
+    "setup_intent": djstripe.models.SetupIntent,
 }
 
 
@@ -85,12 +87,15 @@ def door(request: HttpRequest, uuid: uuid.UUID) -> HttpResponse:
 
 @dataclass(frozen=True)
 class Notice:
-    """What an object at Stripe says about us: our payment's id if it carries one, its intent, and whether money moved."""
+    """What an object at Stripe says about us: our payment's id if it carries one, its intent, whether money moved, and
+    which saved method or which saving of one it is about."""
 
     payment_id: str
     payment_ref: str
     took_money: bool
     data: dict[str, Any]
+    method_ref: str = ""
+    setup_ref: str = ""
 
 
 def look(kind: str, ref: str) -> Notice:
@@ -103,7 +108,14 @@ def look(kind: str, ref: str) -> Notice:
     except ValueError:
         payment_id = ""
     took_money = kind == "payment_intent" and data.get("status") == "succeeded"
-    return Notice(payment_id=payment_id, payment_ref=intent or "", took_money=took_money, data=data)
+    return Notice(
+        payment_id=payment_id,
+        payment_ref=intent or "",
+        took_money=took_money,
+        data=data,
+        method_ref=data["id"] if kind == "payment_method" else "",
+        setup_ref=data["id"] if kind == "setup_intent" else "",
+    )
 
 
 def mirror(kind: str, data: dict[str, Any]) -> None:

@@ -94,6 +94,8 @@ RULES = {
     "a refund is stuck": """
         SELECT id || ' ' || status FROM payments_refund
         WHERE status IN ('requested', 'submitted', 'unknown') AND created_at < now() - interval '1 hour'""",
+    "a saved method is stuck in its removal": """
+        SELECT id::text FROM payments_storedmethod WHERE status = 'removing' AND removed_at < now() - interval '1 hour'""",
     "an event is stuck": """
         SELECT event_ref FROM payments_providerevent
         WHERE status = 'received' AND received_at < now() - interval '1 hour'""",

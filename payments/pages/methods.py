@@ -1,0 +1,116 @@
+"""A customer's saved cards: list, add, choose the default, remove."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+from urllib.parse import urlencode
+
+from django.conf import settings
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import get_language
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from bookings.pages.limits import limit_visits
+from foundation.errors import DomainError, NotFound
+from payments import queries
+from payments.models import StoredMethod
+from payments.services import methods
+
+
+def shown(stored: StoredMethod) -> dict[str, Any]:
+    """What a page says of a saved method."""
+    return {
+        "id": stored.pk,
+        "label": stored.label,
+        "expiry": stored.expiry,
+        "is_default": stored.is_default,
+        "has_expired": stored.has_expired(timezone.now().date()),
+    }
+
+
+@never_cache
+@login_required
+@require_safe
+def method_list(request: HttpRequest) -> HttpResponse:
+    """List the customer's saved cards."""
+    rows = [shown(stored) for stored in queries.stored_methods(request.user)]
+    return render(request, "payments/methods.html", {"methods": rows})
+
+
+@never_cache
+@login_required
+@limit_visits(group="methods", rate="20/m")
+@require_safe
+def add(request: HttpRequest) -> HttpResponse:
+    """Show the provider's form to save a card without paying."""
+    try:
+        setup = methods.begin_setup(request.user)
+    except DomainError as error:
+        messages.error(request, str(error.message))
+        return redirect("payments:methods")
+    return render(
+        request,
+        "payments/add_method.html",
+        {
+            "setup": setup,
+            "stripe_js_url": settings.STRIPE_JS_URL,
+            "return_url": request.build_absolute_uri(
+                f"{reverse('payments:method_added')}?{urlencode({'setup': setup.setup_ref})}"
+            ),
+            "locale": get_language() or "en",
+        },
+    )
+
+
+@never_cache
+@login_required
+@require_safe
+def added(request: HttpRequest) -> HttpResponse:
+    """Come back from the provider's form: store what it says was saved."""
+    try:
+        stored = methods.save_method(request.user, setup_ref=request.GET.get("setup", "")[:255])
+    except NotFound:
+        raise Http404 from None
+    except DomainError as error:
+        messages.error(request, str(error.message))
+        name = "payments:add_method" if isinstance(error, methods.SetupUnfinished) else "payments:methods"
+        return redirect(name)
+    messages.success(request, _("%(card)s is saved.") % {"card": stored.label})
+    return redirect("payments:methods")
+
+
+@login_required
+@require_POST
+def make_default(request: HttpRequest, method_id: uuid.UUID) -> HttpResponse:
+    """Offer this card first from now on."""
+    try:
+        stored = methods.make_default(request.user, method_id)
+    except NotFound:
+        raise Http404 from None
+    messages.success(request, _("%(card)s is your default now.") % {"card": stored.label})
+    return redirect("payments:methods")
+
+
+@never_cache
+@login_required
+@require_http_methods(["GET", "HEAD", "POST"])
+def remove(request: HttpRequest, method_id: uuid.UUID) -> HttpResponse:
+    """Ask whether the card should go, and let it go."""
+    try:
+        stored = methods.own_method(request.user, method_id)
+        if request.method == "POST":
+            methods.remove(request.user, method_id, now=timezone.now())
+    except NotFound:
+        raise Http404 from None
+    if request.method == "POST":
+        messages.success(request, _("%(card)s is removed.") % {"card": stored.label})
+        return redirect("payments:methods")
+    return render(request, "payments/remove_method.html", {"method": shown(stored)})
