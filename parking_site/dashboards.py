@@ -51,6 +51,7 @@ NAVIGATION = [
     (gettext_lazy("Books"), [
         ("rule", "payments.Break"),
         ("account_balance", "payments.LedgerTransaction"),
+        ("receipt_long", "payments.Document"),
         ("webhook", "payments.ProviderEvent"),
     ]),
     (gettext_lazy("Messages"), [

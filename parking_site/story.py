@@ -17,7 +17,7 @@ from communications.models import Message
 from foundation.admin import subject_of
 from foundation.models import AuditEntry
 from foundation.money import Money
-from payments.models import Break, Payment, Refund
+from payments.models import Break, Document, Payment, Refund
 
 GOOD = {"captured", "succeeded", "delivered", "confirmed", "completed"}
 BAD = {"failed", "bounced", "cancelled", "expired", "no_show", "unknown", "maybe_sent"}
@@ -49,6 +49,7 @@ def story_of(booking: Booking, *, request: HttpRequest) -> list[Moment]:
     if _may_view(request, Payment):
         moments += _payment_moments(payments)
         moments += _refund_moments(payments)
+        moments += _document_moments(payments)
         moments += _break_moments(payments)
     if _may_view(request, Message):
         moments += _message_moments(booking)
@@ -172,6 +173,19 @@ def _refund_moments(payments: list[Payment]) -> list[Moment]:
                 )
             )
     return moments
+
+
+def _document_moments(payments: list[Payment]) -> list[Moment]:
+    return [
+        Moment(
+            at=document.issued_at,
+            source="money",
+            what=_("Issued: %(kind)s") % {"kind": document.get_kind_display()},
+            detail=f"{document.number} · {document.total}",
+            link=_page(document),
+        )
+        for document in Document.objects.filter(payment__in=payments)
+    ]
 
 
 def _break_moments(payments: list[Payment]) -> list[Moment]:

@@ -32,6 +32,7 @@ from foundation.models import IdempotencyRecord
 from foundation.money import Money
 from payments.models import (
     Break,
+    Document,
     EventStatus,
     LedgerEntry,
     LedgerTransaction,
@@ -40,6 +41,7 @@ from payments.models import (
     Refund,
     RefundSource,
 )
+from payments.pages.documents import pdf
 from payments.services import desk
 from payments.services import refund as refunds
 
@@ -146,6 +148,33 @@ class RefundInline(ReadOnlyInline, TabularInline):
         return money(refund.amount_minor, refund.currency)
 
 
+def paper_of(document: Document) -> SafeString:
+    return format_html(
+        '<a class="ops-mono underline" href="{}">{}</a>',
+        reverse("admin:payments_document_pdf", args=[document.pk]),
+        document.number,
+    )
+
+
+class DocumentInline(ReadOnlyInline, TabularInline):
+    model = Document
+    fields = ["paper", "kind", "total_text", "vat_text", "issued_at"]
+    readonly_fields = fields
+    tab = False
+
+    @display(description=_("number"))
+    def paper(self, document: Document) -> SafeString:
+        return paper_of(document)
+
+    @display(description=_("total"))
+    def total_text(self, document: Document) -> SafeString:
+        return money(document.total_minor, document.currency)
+
+    @display(description=_("VAT in it"))
+    def vat_text(self, document: Document) -> SafeString:
+        return money(document.vat_minor, document.currency)
+
+
 @admin.register(Payment)
 class PaymentAdmin(ReadOnlyAdmin):
     list_display = [
@@ -165,7 +194,7 @@ class PaymentAdmin(ReadOnlyAdmin):
     search_help_text = _("Booking reference, provider reference, e-mail or name")
     date_hierarchy = "created_at"
     show_full_result_count = False
-    inlines = [RefundInline]
+    inlines = [RefundInline, DocumentInline]
     actions_detail = ["refund_action"]
     readonly_fields = [
         "booking_link", "status", "amount_text", "captured_text", "refunded_text", "reserved_text", "disputed_text",
@@ -439,6 +468,7 @@ class RefundAdmin(ReadOnlyAdmin):
     search_help_text = _("Booking reference, provider reference or e-mail")
     date_hierarchy = "created_at"
     show_full_result_count = False
+    inlines = [DocumentInline]
     readonly_fields = ["booking_link", "payment_link", "status", "amount_text"]
     fields = [
         "booking_link", "payment_link", "status", "amount_text", "source", "reason", "requested_by", "provider_ref",
@@ -464,6 +494,78 @@ class RefundAdmin(ReadOnlyAdmin):
     @display(description=_("amount"), ordering="amount_minor")
     def amount_text(self, refund: Refund) -> SafeString:
         return money(refund.amount_minor, refund.currency)
+
+
+@admin.register(Document)
+class DocumentAdmin(ReadOnlyAdmin):
+    """Receipts and credit notes. Nobody writes them; they come with the money."""
+
+    list_display = [
+        "paper",
+        "kind",
+        "booking_link",
+        "customer",
+        "total_text",
+        "vat_text",
+        "operator",
+        "issued_at",
+    ]
+    list_display_links = ["kind"]
+    list_filter = ["kind", "operator", "currency", "issued_at"]
+    list_select_related = ["payment__booking", "operator"]
+    list_fullwidth = True
+    search_fields = ["number", "payment__booking__reference", "payment__booking__driver_email"]
+    search_help_text = _("Number, booking reference or e-mail")
+    date_hierarchy = "issued_at"
+    show_full_result_count = False
+    readonly_fields = ["paper", "booking_link", "customer", "total_text", "vat_text"]
+    fields = [
+        "paper",
+        "kind",
+        "operator",
+        "booking_link",
+        "customer",
+        "payment",
+        "refund",
+        "total_text",
+        "vat_text",
+        "issued_at",
+    ]
+
+    def get_urls(self) -> list[Any]:
+        paper = path(
+            "<uuid:document_id>/pdf/", self.admin_site.admin_view(self.pdf_view), name="payments_document_pdf"
+        )
+        return [paper, *super().get_urls()]
+
+    def pdf_view(self, request: HttpRequest, document_id: Any) -> HttpResponse:
+        """Return the paper itself."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        document = self.get_object(request, str(document_id))
+        if document is None:
+            raise Http404
+        return pdf(document)
+
+    @display(description=_("number"), ordering="number")
+    def paper(self, document: Document) -> SafeString:
+        return paper_of(document)
+
+    @display(description=_("booking"), ordering="payment__booking__reference")
+    def booking_link(self, document: Document) -> SafeString:
+        return link_to(document.payment.booking, document.payment.booking.reference)
+
+    @display(description=_("customer"))
+    def customer(self, document: Document) -> str:
+        return str(document.content["customer"]["name"])
+
+    @display(description=_("total"), ordering="total_minor")
+    def total_text(self, document: Document) -> SafeString:
+        return money(document.total_minor, document.currency)
+
+    @display(description=_("VAT in it"), ordering="vat_minor")
+    def vat_text(self, document: Document) -> SafeString:
+        return money(document.vat_minor, document.currency)
 
 
 class LedgerEntryInline(ReadOnlyInline, TabularInline):

@@ -8,7 +8,7 @@ from django.utils import timezone
 from procrastinate import RetryStrategy
 from procrastinate.contrib.django import app
 
-from payments.services import inbox, janitor, refund, settle
+from payments.services import documents, inbox, janitor, refund, settle
 
 logger = logging.getLogger(__name__)
 AGAIN = RetryStrategy(max_attempts=6, exponential_wait=3)
@@ -44,6 +44,12 @@ def sweep(timestamp: int) -> None:
 @app.task(name="payments.purge", queueing_lock="payments.purge")
 def purge(timestamp: int) -> None:
     janitor.purge(now=timezone.now())
+
+
+@app.periodic(cron="47 2 * * *")
+@app.task(name="payments.issue_missing_documents", queueing_lock="payments.issue_missing_documents")
+def issue_missing_documents(timestamp: int) -> None:
+    documents.issue_missing(now=timezone.now())
 
 
 @app.periodic(cron="* * * * *")

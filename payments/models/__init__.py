@@ -1,5 +1,6 @@
 """Payments, refunds, the ledger, the inbox and the breaks between our books and a provider's."""
 
+from payments.models.document import SERIES, Document, DocumentCounter, DocumentKind
 from payments.models.ledger import Account, LedgerEntry, LedgerTransaction
 from payments.models.payment import (
     LIVE_STATUSES,
@@ -16,9 +17,13 @@ __all__ = [
     "LIVE_STATUSES",
     "PAYMENT_TRANSITIONS",
     "REFUND_TRANSITIONS",
+    "SERIES",
     "Account",
     "Break",
     "BreakKind",
+    "Document",
+    "DocumentCounter",
+    "DocumentKind",
     "EventStatus",
     "LedgerEntry",
     "LedgerTransaction",

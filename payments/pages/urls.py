@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from payments.pages import pay
+from payments.pages import documents, pay
 
 app_name = "payments"
 
@@ -10,4 +10,5 @@ urlpatterns = [
     path("pay/<str:reference>", pay.pay, name="pay"),
     path("pay/<str:reference>/return", pay.returned, name="return"),
     path("bookings/<str:reference>/confirmed", pay.confirmed, name="confirmed"),
+    path("bookings/<str:reference>/documents/<str:number>.pdf", documents.document, name="document"),
 ]

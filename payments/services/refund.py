@@ -28,7 +28,7 @@ from payments.models import (
     RefundSource,
     RefundStatus,
 )
-from payments.services import ledger, messages
+from payments.services import documents, ledger, messages
 from payments.services.breaks import open_break
 
 ACCEPTED = (RefundStatus.PENDING, RefundStatus.SUCCEEDED)
@@ -177,8 +177,9 @@ def send_refund(refund_id: Any) -> Refund:
 def record(refund_id: Any, truth: ProviderRefund, *, now: datetime) -> Refund:
     """Commit the provider's truth about one refund: status, ledger, message. Locks the booking, the payment, the refund."""
     with transaction.atomic():
-        lock_booking(Payment.objects.values_list("booking_id", flat=True).get(refunds=refund_id))
+        booking = lock_booking(Payment.objects.values_list("booking_id", flat=True).get(refunds=refund_id))
         payment = Payment.objects.select_for_update().get(refunds=refund_id)
+        payment.booking = booking
         refund = (
             Refund.objects.select_for_update(of=("self",))
             .select_related("payment__booking")
@@ -239,9 +240,11 @@ def _apply(refund: Refund, payment: Payment, truth: ProviderRefund, *, now: date
     }
     if refund.status == RefundStatus.SUCCEEDED:
         ledger.post("refund", payment, **money)
+        documents.issue_credit_note(refund, payment, now=now)
     if refund.status == RefundStatus.FAILED:
         if before == RefundStatus.SUCCEEDED:
             ledger.post("refund_reversal", payment, **money)
+            documents.cancel_credit_note(refund, payment, now=now)
         open_break(
             BreakKind.STATE,
             provider=payment.provider,

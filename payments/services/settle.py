@@ -15,7 +15,7 @@ from foundation import jobs
 from payments.gateways import gateway_for
 from payments.gateways.base import ProviderPayment
 from payments.models import PAYMENT_TRANSITIONS, BreakKind, Payment, PaymentStatus, Refund, RefundSource
-from payments.services import ledger, messages, refund
+from payments.services import documents, ledger, messages, refund
 from payments.services.breaks import open_break
 
 PAYABLE = (Booking.Status.HELD, Booking.Status.EXPIRED)
@@ -71,6 +71,7 @@ def record(payment_id: Any, truth: ProviderPayment | None, *, now: datetime) -> 
                 "capture", payment, amount_minor=truth.captured_minor, currency=payment.currency, at=now
             )
             _honour(payment, booking, now=now)
+            documents.issue_receipt(payment, now=now)
         if payment.status == PaymentStatus.CAPTURED:
             if truth.fee_minor:
                 ledger.post("fee", payment, amount_minor=truth.fee_minor, currency=truth.fee_currency, at=now)

@@ -35,6 +35,24 @@ RULES = {
             OR p.refunded_minor <> COALESCE(sum(r.amount_minor) FILTER (WHERE r.status = 'succeeded'), 0)""",
     "more was refunded than captured": """
         SELECT id::text FROM payments_payment WHERE refunded_minor > captured_minor OR captured_minor > amount_minor""",
+    "the ledger has a capture, refund or returned refund without a document of the same amount": """
+        SELECT t.source_key FROM payments_ledgertransaction t JOIN payments_ledgerentry e ON e.transaction_id = t.id
+        LEFT JOIN payments_document d ON d.payment_id = t.payment_id AND d.refund_id IS NOT DISTINCT FROM t.refund_id
+            AND d.kind = CASE t.kind WHEN 'capture' THEN 'receipt' WHEN 'refund' THEN 'credit_note' ELSE 'credit_note_cancellation' END
+        WHERE t.kind IN ('capture', 'refund', 'refund_reversal') AND e.account = 'provider_balance'
+          AND (d.id IS NULL OR d.total_minor <> abs(e.amount_minor) OR d.currency <> e.currency)""",
+    "a document has no entry in the ledger, or its lines or its VAT do not add up to its total": """
+        SELECT d.number FROM payments_document d WHERE NOT EXISTS (
+            SELECT 1 FROM payments_ledgertransaction t WHERE t.payment_id = d.payment_id AND t.refund_id IS NOT DISTINCT FROM d.refund_id
+              AND t.kind = CASE d.kind WHEN 'receipt' THEN 'capture' WHEN 'credit_note' THEN 'refund' ELSE 'refund_reversal' END)
+          OR d.total_minor <> (SELECT sum((line ->> 'amount_minor')::bigint) FROM jsonb_array_elements(d.content -> 'lines') AS line)
+          OR EXISTS (SELECT 1 FROM jsonb_array_elements(d.content -> 'vat') AS line GROUP BY d.id
+              HAVING sum((line ->> 'vat_minor')::bigint) <> d.vat_minor
+                  OR sum((line ->> 'net_minor')::bigint + (line ->> 'vat_minor')::bigint) <> d.total_minor)""",
+    "the numbers of a series of documents have a gap": """
+        SELECT c.kind || ' ' || c.year || ': at ' || c.last || ', ' || count(d.id) || ' documents' FROM payments_documentcounter c
+        LEFT JOIN payments_document d ON d.operator_id = c.operator_id AND d.kind = c.kind AND d.year = c.year
+        GROUP BY c.id HAVING c.last <> count(d.id) OR c.last <> COALESCE(max(d.serial), 0)""",
     "a booking is confirmed without being paid": """
         SELECT b.reference FROM bookings_booking b
         WHERE b.status IN ('confirmed', 'arrived', 'completed', 'no_show') AND b.total_minor > 0
