@@ -13,7 +13,7 @@ from sandbox import sendgrid, twilio
 from sandbox.clock import ClockError
 from sandbox.core import Sandbox, current
 from sandbox.faults import BEHAVIOURS, FaultError
-from sandbox.stripe import refunds
+from sandbox.stripe import disputes, refunds
 from sandbox.stripe.errors import StripeError
 from sandbox.webhooks import WebhookError
 
@@ -113,6 +113,16 @@ def answer_sms() -> tuple[Response, int]:
     return jsonify(record), 201
 
 
+# What an entry of the ledger counts towards; anything else is a refund or one that came back.
+SUMS = {
+    "charge": ("charged", 1),
+    "fee": ("fees", -1),
+    "dispute": ("disputed", -1),
+    "dispute_reversal": ("disputed", -1),
+    "dispute_fee": ("fees", -1),
+}
+
+
 def ledger_of(box: Sandbox) -> dict[str, Any]:
     """Ground truth about money: every charge and refund, every entry, and the sums per currency."""
     with box.state.transaction():
@@ -122,8 +132,10 @@ def ledger_of(box: Sandbox) -> dict[str, Any]:
     entries = [{**row, "metadata": json.loads(row["metadata"])} for row in rows]
     balances: dict[str, dict[str, int]] = {}
     for entry in entries:
-        sums = balances.setdefault(entry["currency"], {"charged": 0, "refunded": 0, "fees": 0, "net": 0})
-        name, sign = {"charge": ("charged", 1), "fee": ("fees", -1)}.get(entry["kind"], ("refunded", -1))
+        sums = balances.setdefault(
+            entry["currency"], {"charged": 0, "refunded": 0, "disputed": 0, "fees": 0, "net": 0}
+        )
+        name, sign = SUMS.get(entry["kind"], ("refunded", -1))
         sums[name] += sign * entry["amount_minor"]
         sums["net"] += entry["amount_minor"]
     return {
@@ -280,6 +292,29 @@ def set_clock() -> Response:
 def settle_refund(refund_id: str) -> Response:
     """{"status": "succeeded" | "failed"}: the bank settles a pending refund, or returns a finished one."""
     return jsonify(refunds.finish(current(), refund_id, str(_body().get("status", ""))))
+
+
+@blueprint.post("/stripe-disputes")
+def open_dispute() -> Response:
+    """{"charge" | "payment_intent", "reason"?, "inquiry"?}: the cardholder disputes a charge."""
+    sent = _body()
+    charge = sent.get("charge")
+    if charge is None:
+        intent = current().state.get("payment_intent", str(sent.get("payment_intent", "")))
+        charge = intent and intent["latest_charge"]
+    made = disputes.open_dispute(
+        current(),
+        str(charge),
+        reason=str(sent.get("reason", "fraudulent")),
+        inquiry=bool(sent.get("inquiry")),
+    )
+    return jsonify(made)
+
+
+@blueprint.post("/stripe-disputes/<dispute_id>")
+def decide_dispute(dispute_id: str) -> Response:
+    """{"status": "won" | "lost" | "warning_closed"}: the bank decides."""
+    return jsonify(disputes.decide(current(), dispute_id, str(_body().get("status", ""))))
 
 
 @blueprint.post("/reset")
