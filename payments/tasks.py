@@ -8,7 +8,7 @@ from django.utils import timezone
 from procrastinate import RetryStrategy
 from procrastinate.contrib.django import app
 
-from payments.services import documents, inbox, janitor, refund, settle
+from payments.services import answers, documents, inbox, janitor, refund, settle
 
 logger = logging.getLogger(__name__)
 AGAIN = RetryStrategy(max_attempts=6, exponential_wait=3)
@@ -27,6 +27,17 @@ def send_refund(refund_id: str) -> None:
 @app.task(name="payments.refund_cancellation", retry=AGAIN)
 def refund_cancellation(cancellation_id: int) -> None:
     refund.refund_cancellation(cancellation_id)
+
+
+@app.task(name="payments.send_answer", retry=AGAIN)
+def send_answer(dispute_id: str) -> None:
+    answers.send_answer(dispute_id)
+
+
+@app.periodic(cron="37 * * * *")
+@app.task(name="payments.look_for_disputes", queueing_lock="payments.look_for_disputes")
+def look_for_disputes(timestamp: int) -> None:
+    answers.look_for_new()
 
 
 @app.task(name="payments.process_event")

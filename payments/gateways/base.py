@@ -85,6 +85,44 @@ class ProviderRefund:
 
 
 @dataclass(frozen=True)
+class DisputeMove:
+    """Money that a dispute moved: `amount_minor` is negative when the bank took it; the fee is what the provider charged on top."""
+
+    ref: str
+    amount_minor: int
+    fee_minor: int
+    currency: str
+
+
+@dataclass(frozen=True)
+class ProviderDispute:
+    """A dispute as the provider has it; `status` is one of DisputeStatus. Amounts in minor units."""
+
+    ref: str
+    status: str
+    amount_minor: int
+    currency: str
+    reason: str
+    opened_at: datetime
+    due_by: datetime | None
+    moves: tuple[DisputeMove, ...] = ()
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What we send to the bank: our words, the facts of the booking, and two PDFs (`receipt` may be empty)."""
+
+    text: str
+    customer_name: str
+    customer_email: str
+    product: str
+    service_on: str
+    policy: str
+    pack: bytes
+    receipt: bytes
+
+
+@dataclass(frozen=True)
 class ProviderPayment:
     """A payment as the provider has it; `status` in our words. Amounts in minor units."""
 
@@ -101,6 +139,7 @@ class ProviderPayment:
     fee_minor: int = 0
     fee_currency: str = ""
     refunds: tuple[ProviderRefund, ...] = ()
+    disputes: tuple[ProviderDispute, ...] = ()
 
 
 class Gateway(Protocol):
@@ -114,3 +153,5 @@ class Gateway(Protocol):
     def refund(self, refund: Any) -> ProviderRefund: ...
     def find_refund(self, payment_ref: str, refund_id: str) -> ProviderRefund | None: ...
     def create_customer(self, user: Any) -> str: ...
+    def answer_dispute(self, ref: str, evidence: Evidence) -> None: ...
+    def disputed_payments(self, *, since: datetime) -> list[str]: ...

@@ -1,5 +1,13 @@
 """Payments, refunds, the ledger, the inbox and the breaks between our books and a provider's."""
 
+from payments.models.dispute import (
+    ANSWERABLE,
+    DISPUTE_TRANSITIONS,
+    MONEY_AT_STAKE,
+    OPEN,
+    Dispute,
+    DisputeStatus,
+)
 from payments.models.document import SERIES, Document, DocumentCounter, DocumentKind
 from payments.models.ledger import Account, LedgerEntry, LedgerTransaction
 from payments.models.payment import (
@@ -14,13 +22,19 @@ from payments.models.reconciliation import Break, BreakKind
 from payments.models.refund import REFUND_TRANSITIONS, Refund, RefundSource, RefundStatus
 
 __all__ = [
+    "ANSWERABLE",
+    "DISPUTE_TRANSITIONS",
     "LIVE_STATUSES",
+    "MONEY_AT_STAKE",
+    "OPEN",
     "PAYMENT_TRANSITIONS",
     "REFUND_TRANSITIONS",
     "SERIES",
     "Account",
     "Break",
     "BreakKind",
+    "Dispute",
+    "DisputeStatus",
     "Document",
     "DocumentCounter",
     "DocumentKind",

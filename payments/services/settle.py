@@ -15,7 +15,7 @@ from foundation import jobs
 from payments.gateways import gateway_for
 from payments.gateways.base import ProviderPayment
 from payments.models import PAYMENT_TRANSITIONS, BreakKind, Payment, PaymentStatus, Refund, RefundSource
-from payments.services import documents, ledger, messages, refund
+from payments.services import disputes, documents, ledger, messages, refund
 from payments.services.breaks import open_break
 
 PAYABLE = (Booking.Status.HELD, Booking.Status.EXPIRED)
@@ -77,6 +77,8 @@ def record(payment_id: Any, truth: ProviderPayment | None, *, now: datetime) -> 
                 ledger.post("fee", payment, amount_minor=truth.fee_minor, currency=truth.fee_currency, at=now)
             for one in truth.refunds:
                 refund.record_from_provider(payment, one, now=now)
+            for disputed in truth.disputes:
+                disputes.record_from_provider(payment, disputed, now=now)
             payment.refresh_from_db()
         return payment
 

@@ -27,6 +27,7 @@ MIRRORED = {
     "charge": djstripe.models.Charge,
     "refund": djstripe.models.Refund,
     "customer": djstripe.models.Customer,
+    "dispute": djstripe.models.Dispute,
 }
 
 

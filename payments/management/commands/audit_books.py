@@ -53,6 +53,18 @@ RULES = {
         SELECT c.kind || ' ' || c.year || ': at ' || c.last || ', ' || count(d.id) || ' documents' FROM payments_documentcounter c
         LEFT JOIN payments_document d ON d.operator_id = c.operator_id AND d.kind = c.kind AND d.year = c.year
         GROUP BY c.id HAVING c.last <> count(d.id) OR c.last <> COALESCE(max(d.serial), 0)""",
+    "a payment's disputed amount is not what its disputes say": """
+        SELECT p.id::text FROM payments_payment p LEFT JOIN payments_dispute d ON d.payment_id = p.id GROUP BY p.id
+        HAVING p.disputed_minor <> LEAST(p.captured_minor, COALESCE(sum(d.amount_minor)
+            FILTER (WHERE d.status IN ('needs_response', 'under_review', 'lost')), 0))""",
+    "a dispute is won, or an inquiry closed, but the ledger has not all its money back": """
+        SELECT d.provider_ref || ' ' || sum(e.amount_minor) FROM payments_dispute d
+        JOIN payments_ledgertransaction t ON t.dispute_id = d.id JOIN payments_ledgerentry e ON e.transaction_id = t.id
+        WHERE d.status IN ('won', 'warning_closed') AND e.account = 'customer_disputes'
+        GROUP BY d.id, e.currency HAVING sum(e.amount_minor) <> 0""",
+    "a lost dispute took no money in the ledger": """
+        SELECT d.provider_ref FROM payments_dispute d WHERE d.status = 'lost' AND NOT EXISTS (
+            SELECT 1 FROM payments_ledgertransaction t WHERE t.dispute_id = d.id AND t.kind = 'dispute')""",
     "a booking is confirmed without being paid": """
         SELECT b.reference FROM bookings_booking b
         WHERE b.status IN ('confirmed', 'arrived', 'completed', 'no_show') AND b.total_minor > 0
@@ -68,7 +80,11 @@ RULES = {
             ('capture', 'provider_balance', 1), ('capture', 'customer_payments', -1),
             ('refund', 'customer_refunds', 1), ('refund', 'provider_balance', -1),
             ('refund_reversal', 'provider_balance', 1), ('refund_reversal', 'customer_refunds', -1),
-            ('fee', 'provider_fees', 1), ('fee', 'provider_balance', -1))""",
+            ('fee', 'provider_fees', 1), ('fee', 'provider_balance', -1),
+            ('dispute', 'customer_disputes', 1), ('dispute', 'provider_balance', -1),
+            ('dispute_reversal', 'provider_balance', 1), ('dispute_reversal', 'customer_disputes', -1),
+            ('dispute_fee', 'dispute_fees', 1), ('dispute_fee', 'provider_balance', -1), -- charged
+            ('dispute_fee', 'dispute_fees', -1), ('dispute_fee', 'provider_balance', 1)) -- given back""",
     "a ledger transaction names another booking than its payment": """
         SELECT t.source_key || ' ' || t.booking_reference
         FROM payments_ledgertransaction t JOIN payments_payment p ON p.id = t.payment_id
@@ -119,7 +135,8 @@ RULES = {
         SELECT b.reference FROM bookings_cancellation c JOIN bookings_booking b ON b.id = c.booking_id
         JOIN payments_payment p ON p.booking_id = b.id AND p.captured_minor > p.reserved_minor
         WHERE c.refund_minor > 0 AND NOT EXISTS (SELECT 1 FROM payments_refund r WHERE r.cancellation_id = c.id)
-          AND c.created_at < now() - interval '10 minutes'""",
+          AND c.created_at < now() - interval '10 minutes'
+          AND NOT EXISTS (SELECT 1 FROM payments_dispute d WHERE d.payment_id = p.id AND d.status IN ('needs_response', 'under_review'))""",
 }
 
 
