@@ -168,7 +168,7 @@ class AirportAdmin(AuditedAdmin):
 
 @admin.register(Operator)
 class OperatorAdmin(AuditedAdmin):
-    list_display = ["name", "legal_name", "email", "phone", "vat_number"]
+    list_display = ["name", "legal_name", "email", "phone", "vat_number", "vat_percent"]
     search_fields = ["name", "legal_name", "email", "vat_number"]
     list_fullwidth = True
 

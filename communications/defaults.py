@@ -73,7 +73,8 @@ TEMPLATES: dict[tuple[str, str], Words] = {
         heading="We have received {{ amount }}",
         body=(
             "Hello {{ customer_name }},\n\nthank you. Here is your payment for booking {{ reference }}:\n\n"
-            "Amount: {{ amount }}\nPaid: {{ paid_at_local }}\nWith: {{ method_label }}\nThrough: {{ provider_name }}"
+            "Amount: {{ amount }}\nPaid: {{ paid_at_local }}\nWith: {{ method_label }}\nThrough: {{ provider_name }}\n\n"
+            "Your receipt is attached; it is on your booking's page as well."
         ),
         button_label="See booking",
         button_variable="manage_url",

@@ -125,6 +125,7 @@ class Message(models.Model):
     variables = models.JSONField(_("variables"), default=dict, blank=True)
     calendar = models.JSONField(_("calendar entry"), null=True, blank=True)
     qr_text = models.CharField(_("QR code"), max_length=500, blank=True)
+    attachment = models.CharField(_("attachment"), max_length=120, blank=True)
     dedupe_key = models.CharField(_("dedupe key"), max_length=200, unique=True)
     reference = models.CharField(_("booking"), max_length=20, blank=True, db_index=True)
     user = models.ForeignKey(

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import transaction
 from django.utils import timezone
+from django.utils.module_loading import import_string
 from django.utils.translation import gettext_lazy as _
 
 from communications import defaults, rendering
@@ -28,6 +30,7 @@ from communications.models import (
 )
 from communications.senders import sender_for
 from communications.senders.base import (
+    Attachment,
     CalendarEntry,
     Envelope,
     OutcomeUnknown,
@@ -69,13 +72,15 @@ def queue_message(
     reference: str = "",
     calendar: CalendarEntry | None = None,
     qr_text: str = "",
+    attachment: str = "",
     user: Any = None,
 ) -> Message | None:
     """Put a message into the outbox in the caller's transaction; a worker sends it after the commit.
 
     A dedupe_key that was used before returns the earlier message and sends nothing. No address: None. An address that nobody can
     be reached at is no reason to undo what the message tells of (a payment, a refund): it is queued, and the attempt to send it
-    fails, where staff see it. Raises ValueError for a kind or channel that does not exist.
+    fails, where staff see it. `attachment` ("maker:name") is made when the message is sent, by the function that settings.MESSAGE_ATTACHMENTS
+    names for the maker. Raises ValueError for a kind or channel that does not exist.
     """
     known = KINDS.get(kind)
     if known is None or channel not in known.channels:
@@ -101,6 +106,7 @@ def queue_message(
                 },
                 "calendar": calendar.as_json() if calendar else None,
                 "qr_text": qr_text,
+                "attachment": attachment,
                 "reference": reference,
                 "user": user if getattr(user, "pk", None) else None,
                 "tries_left": TRIES,
@@ -231,7 +237,20 @@ def _envelope(message: Message, rendered: rendering.Rendered) -> Envelope:
         html=rendered.html,
         calendar=CalendarEntry.from_json(message.calendar) if message.calendar else None,
         qr_text=message.qr_text,
+        attachment=_attachment(message),
     )
+
+
+def _attachment(message: Message) -> Attachment | None:
+    """Make the file that the message names. Without one the message still leaves: what it tells matters more."""
+    maker, _colon, name = message.attachment.partition(":")
+    if not maker:
+        return None
+    try:
+        return import_string(settings.MESSAGE_ATTACHMENTS[maker])(name)
+    except Exception:
+        logger.exception("Message %s leaves without its attachment", message.pk)
+        return None
 
 
 def _locked(message: Message) -> Message:

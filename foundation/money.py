@@ -99,3 +99,9 @@ class Money:
 def percent_of(amount_minor: int, percent: Decimal | int) -> int:
     """Return percent % of an amount, rounded half up to the minor unit (the house's one rounding rule)."""
     return int((Decimal(amount_minor) * Decimal(percent) / 100).to_integral_value(rounding=ROUND_HALF_UP))
+
+
+def tax_within(gross_minor: int, percent: Decimal | int) -> int:
+    """Return the tax that a gross amount holds at percent %, rounded half up to the minor unit; the rest is the net amount."""
+    share = Decimal(gross_minor) * Decimal(percent) / (100 + Decimal(percent))
+    return int(share.to_integral_value(rounding=ROUND_HALF_UP))

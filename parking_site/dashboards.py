@@ -26,7 +26,7 @@ from bookings.admin import local_days
 from bookings.models import Airport, Booking, CarPark, Occupancy, Pool
 from communications.models import Message
 from foundation.money import Money
-from payments.models import Break, EventStatus, Payment, ProviderEvent, Refund
+from payments.models import ANSWERABLE, OPEN, Break, Dispute, EventStatus, Payment, ProviderEvent, Refund
 
 EXPECTED = (Booking.Status.CONFIRMED, Booking.Status.ARRIVED, Booking.Status.COMPLETED)
 REFUNDS_ON_THEIR_WAY = ("requested", "submitted", "pending", "unknown")
@@ -39,6 +39,7 @@ NAVIGATION = [
         ("local_parking", "bookings.Booking"),
         ("payments", "payments.Payment"),
         ("currency_exchange", "payments.Refund"),
+        ("gavel", "payments.Dispute"),
         ("outgoing_mail", "communications.Message"),
     ]),
     (gettext_lazy("Car parks"), [
@@ -51,6 +52,7 @@ NAVIGATION = [
     (gettext_lazy("Books"), [
         ("rule", "payments.Break"),
         ("account_balance", "payments.LedgerTransaction"),
+        ("receipt_long", "payments.Document"),
         ("webhook", "payments.ProviderEvent"),
     ]),
     (gettext_lazy("Messages"), [
@@ -243,6 +245,7 @@ def money_figures(*, now: datetime) -> list[Figure]:
             link=_changelist(Refund),
         )
     )
+    figures.append(_dispute_figure())
     breaks = Break.objects.filter(resolved_at__isnull=True).aggregate(
         count=Count("pk"), oldest=Min("opened_at")
     )
@@ -360,6 +363,26 @@ def age(span: timedelta) -> str:
     if seconds < 48 * 3600:
         return _("%(count)d h") % {"count": seconds // 3600}
     return _("%(count)d d") % {"count": seconds // 86400}
+
+
+def _dispute_figure() -> Figure:
+    rows = Dispute.objects.filter(status__in=OPEN)
+    due_by = rows.filter(status__in=ANSWERABLE, answered_at__isnull=True).aggregate(Min("due_by"))[
+        "due_by__min"
+    ]
+    count = rows.count()
+    note = (
+        _("answer the next by %(when)s UTC") % {"when": formats.date_format(due_by, "j M H:i")}
+        if due_by
+        else ""
+    )
+    return Figure(
+        label=_("Open disputes"),
+        value=str(count),
+        note=note,
+        mood="bad" if due_by else "wait" if count else "",
+        link=_changelist(Dispute),
+    )
 
 
 def _changelist(model: Any) -> str:

@@ -25,6 +25,7 @@ from payments.services.refund import request_refund
 
 CARD = "pm_card_visa"
 CARD_WHOSE_REFUND_FAILS = "pm_card_refundFail"
+CARD_WHOSE_OWNER_DISPUTES = "pm_card_createDisputeProductNotReceived"
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,8 @@ STAYS = [
     _stay("man-walk", "Karen Sparck", "IDF 1972", 15, "09:00", 3, "18:00", booked=5, email="karen@example.com"),
     _stay("lhr-economy", "Anita Borg", "AB94 GHC", -9, "09:00", 4, "18:00", email="anita@example.com",
           card=CARD_WHOSE_REFUND_FAILS),
+    # The bank takes the money back and waits for an answer.
+    _stay("lgw-economy", "Lise Meitner", "LM39 FIS", -12, "10:00", 5, "17:30", card=CARD_WHOSE_OWNER_DISPUTES),
 ] + [
     # Ten cars of one company, on one morning.
     _stay("lhr-covered", f"Northwind driver {number}", f"NW26 F{number:02d}", 3, "07:00", 3, "19:30", booked=6,

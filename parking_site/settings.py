@@ -319,6 +319,8 @@ TWILIO_ACCOUNT_SID = env.str("TWILIO_ACCOUNT_SID", default="" if PRODUCTION else
 TWILIO_AUTH_TOKEN = env.str("TWILIO_AUTH_TOKEN", default="" if PRODUCTION else "sandbox-twilio-auth-token")
 TWILIO_FROM_NUMBER = env.str("TWILIO_FROM_NUMBER", default="" if PRODUCTION else "+15005550006")
 TWILIO_TIMEOUT_SECONDS = env.int("TWILIO_TIMEOUT_SECONDS", default=20)
+# What a message may bring along, made when it is sent: the maker's name on the message -> the function that gets the rest.
+MESSAGE_ATTACHMENTS = {"document": "payments.queries.document_for_message"}
 
 # --- Business rules ---------------------------------------------------------------------------------------------
 QUOTE_LIFETIME_MINUTES = env.int("QUOTE_LIFETIME_MINUTES", default=30)
@@ -393,6 +395,8 @@ LOGGING = {
         "django.server": {"handlers": ["console"], "level": "INFO", "propagate": False},
         "procrastinate": {"level": "WARNING"},
         "stripe": {"level": "WARNING"},
+        "fontTools": {"level": "WARNING"},
+        "fpdf": {"level": "ERROR"},  # its warnings quote letters of names
         "twilio": {"level": "WARNING"},  # at INFO it writes numbers and texts
     },
 }

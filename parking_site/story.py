@@ -17,7 +17,7 @@ from communications.models import Message
 from foundation.admin import subject_of
 from foundation.models import AuditEntry
 from foundation.money import Money
-from payments.models import Break, Payment, Refund
+from payments.models import Break, Dispute, Document, Payment, Refund
 
 GOOD = {"captured", "succeeded", "delivered", "confirmed", "completed"}
 BAD = {"failed", "bounced", "cancelled", "expired", "no_show", "unknown", "maybe_sent"}
@@ -49,6 +49,8 @@ def story_of(booking: Booking, *, request: HttpRequest) -> list[Moment]:
     if _may_view(request, Payment):
         moments += _payment_moments(payments)
         moments += _refund_moments(payments)
+        moments += _document_moments(payments)
+        moments += _dispute_moments(payments)
         moments += _break_moments(payments)
     if _may_view(request, Message):
         moments += _message_moments(booking)
@@ -172,6 +174,51 @@ def _refund_moments(payments: list[Payment]) -> list[Moment]:
                 )
             )
     return moments
+
+
+def _dispute_moments(payments: list[Payment]) -> list[Moment]:
+    moments = []
+    for dispute in Dispute.objects.filter(payment__in=payments).select_related("answered_by"):
+        shared: dict[str, Any] = {"source": "money", "link": _page(dispute)}
+        opened = f"{dispute.amount} · {dispute.reason}"
+        moments.append(
+            Moment(
+                at=dispute.opened_at,
+                what=_("Dispute opened"),
+                state="failed" if dispute.is_open else "",
+                state_name=dispute.get_status_display() if dispute.is_open else "",
+                detail=opened,
+                **shared,
+            )
+        )
+        if dispute.answered_at:
+            who = dispute.answered_by.email if dispute.answered_by else ""
+            moments.append(
+                Moment(
+                    at=dispute.answered_at,
+                    what=_("Dispute answered"),
+                    detail=dispute.answer[:200],
+                    who=who,
+                    **shared,
+                )
+            )
+        if dispute.closed_at:
+            what = _("Dispute closed: %(state)s") % {"state": dispute.get_status_display()}
+            moments.append(Moment(at=dispute.closed_at, what=what, **shared))
+    return moments
+
+
+def _document_moments(payments: list[Payment]) -> list[Moment]:
+    return [
+        Moment(
+            at=document.issued_at,
+            source="money",
+            what=_("Issued: %(kind)s") % {"kind": document.get_kind_display()},
+            detail=f"{document.number} · {document.total}",
+            link=_page(document),
+        )
+        for document in Document.objects.filter(payment__in=payments)
+    ]
 
 
 def _break_moments(payments: list[Payment]) -> list[Moment]:

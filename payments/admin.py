@@ -26,12 +26,16 @@ from unfold.admin import TabularInline
 from unfold.decorators import action, display
 
 from foundation import audit
-from foundation.admin import ReadOnlyAdmin, ReadOnlyInline, ReasonForm, local_and_utc, money
+from foundation.admin import ReadOnlyAdmin, ReadOnlyInline, ReasonForm, local_and_utc, money, storable
 from foundation.errors import DomainError
 from foundation.models import IdempotencyRecord
 from foundation.money import Money
 from payments.models import (
+    ANSWERABLE,
+    OPEN,
     Break,
+    Dispute,
+    Document,
     EventStatus,
     LedgerEntry,
     LedgerTransaction,
@@ -41,7 +45,9 @@ from payments.models import (
     RefundSource,
     StoredMethod,
 )
-from payments.services import desk
+from payments.pages.documents import pdf
+from payments.paper import evidence
+from payments.services import answers, desk
 from payments.services import refund as refunds
 
 # dj-stripe's own pages show API keys and can write at Stripe past our ledger. It registers them on import: import, then remove.
@@ -50,6 +56,7 @@ for _model in apps.get_app_config(djstripe.admin.__name__.split(".")[0]).get_mod
         admin.site.unregister(_model)
 
 REFUND_PERMISSION = "payments.refund_payment"
+ANSWER_PERMISSION = "payments.answer_dispute"
 RESOLVE_PERMISSION = "payments.change_break"
 RETRY_PERMISSION = "payments.change_providerevent"
 PREVIEW_LIVES_SECONDS = 15 * 60
@@ -121,6 +128,24 @@ class RefundForm(ReasonForm):
         return amount
 
 
+class AnswerForm(forms.Form):
+    """What we say to the bank, in our own words."""
+
+    answer = forms.CharField(
+        label=_("Our answer"),
+        max_length=answers.LONGEST_ANSWER,
+        strip=True,
+        widget=forms.Textarea(attrs={"rows": 8, "class": "ops-input"}),
+        help_text=_("Why the charge is right. The bank reads it; the audit log keeps it with your name."),
+    )
+
+    def clean_answer(self) -> str:
+        text = self.cleaned_data["answer"]
+        if not storable(text):
+            raise ValidationError(_("The text holds a character that cannot be stored."), code="unstorable")
+        return text
+
+
 @dataclass(frozen=True)
 class Preview:
     """What a confirmed refund will do; `token` works once and stands for exactly this amount and reason."""
@@ -147,6 +172,33 @@ class RefundInline(ReadOnlyInline, TabularInline):
         return money(refund.amount_minor, refund.currency)
 
 
+def paper_of(document: Document) -> SafeString:
+    return format_html(
+        '<a class="ops-mono underline" href="{}">{}</a>',
+        reverse("admin:payments_document_pdf", args=[document.pk]),
+        document.number,
+    )
+
+
+class DocumentInline(ReadOnlyInline, TabularInline):
+    model = Document
+    fields = ["paper", "kind", "total_text", "vat_text", "issued_at"]
+    readonly_fields = fields
+    tab = False
+
+    @display(description=_("number"))
+    def paper(self, document: Document) -> SafeString:
+        return paper_of(document)
+
+    @display(description=_("total"))
+    def total_text(self, document: Document) -> SafeString:
+        return money(document.total_minor, document.currency)
+
+    @display(description=_("VAT in it"))
+    def vat_text(self, document: Document) -> SafeString:
+        return money(document.vat_minor, document.currency)
+
+
 @admin.register(Payment)
 class PaymentAdmin(ReadOnlyAdmin):
     list_display = [
@@ -166,7 +218,7 @@ class PaymentAdmin(ReadOnlyAdmin):
     search_help_text = _("Booking reference, provider reference, e-mail or name")
     date_hierarchy = "created_at"
     show_full_result_count = False
-    inlines = [RefundInline]
+    inlines = [RefundInline, DocumentInline]
     actions_detail = ["refund_action"]
     readonly_fields = [
         "booking_link", "status", "amount_text", "captured_text", "refunded_text", "reserved_text", "disputed_text",
@@ -451,6 +503,7 @@ class RefundAdmin(ReadOnlyAdmin):
     search_help_text = _("Booking reference, provider reference or e-mail")
     date_hierarchy = "created_at"
     show_full_result_count = False
+    inlines = [DocumentInline]
     readonly_fields = ["booking_link", "payment_link", "status", "amount_text"]
     fields = [
         "booking_link", "payment_link", "status", "amount_text", "source", "reason", "requested_by", "provider_ref",
@@ -519,6 +572,241 @@ class StoredMethodAdmin(ReadOnlyAdmin):
         return method.status, method.get_status_display()
 
 
+DISPUTE_COLOURS = {
+    "needs_response": "danger", "warning_needs_response": "danger", "under_review": "info", "warning_under_review": "info",
+    "won": "success", "lost": "", "warning_closed": "",
+}  # fmt: skip
+
+
+class OpenDisputeFilter(admin.SimpleListFilter):
+    title = _("what is to be done")
+    parameter_name = "todo"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Any:
+        return [("answer", _("Needs an answer")), ("open", _("Open"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Dispute]) -> QuerySet[Dispute]:
+        if self.value() == "answer":
+            return queryset.filter(status__in=ANSWERABLE, answered_at__isnull=True)
+        return queryset.filter(status__in=OPEN) if self.value() == "open" else queryset
+
+
+@admin.register(Dispute)
+class DisputeAdmin(ReadOnlyAdmin):
+    """Disputes with their deadlines. Answering previews the evidence, asks for words, and is done once."""
+
+    list_display = [
+        "due",
+        "booking_link",
+        "status_badge",
+        "amount_text",
+        "reason",
+        "provider_ref",
+        "opened_at",
+        "answered_at",
+    ]
+    list_display_links = ["due", "status_badge"]
+    list_filter = [OpenDisputeFilter, "status", "provider", "reason"]
+    list_select_related = ["payment__booking__product__car_park__airport", "answered_by"]
+    list_fullwidth = True
+    search_fields = [
+        "provider_ref",
+        "payment__booking__reference",
+        "payment__booking__driver_email",
+        "payment__provider_ref",
+    ]
+    search_help_text = _("Provider reference, booking reference or e-mail")
+    date_hierarchy = "opened_at"
+    show_full_result_count = False
+    ordering = ["closed_at", "due_by"]
+    actions_detail = ["answer_action", "pack_action"]
+    readonly_fields = ["booking_link", "payment_link", "status", "amount_text", "due", "opened", "answered"]
+    fields = [
+        "booking_link", "payment_link", "status", "amount_text", "reason", "due", "opened", "closed_at", "provider", "provider_ref",
+        "answer", "answered_by", "answered", "failure",
+    ]  # fmt: skip
+
+    def get_urls(self) -> list[Any]:
+        answer = path(
+            "<uuid:dispute_id>/answer/",
+            self.admin_site.admin_view(self.answer_view),
+            name="payments_dispute_answer",
+        )
+        pack = path(
+            "<uuid:dispute_id>/evidence.pdf",
+            self.admin_site.admin_view(self.pack_view),
+            name="payments_dispute_pack",
+        )
+        return [answer, pack, *super().get_urls()]
+
+    def get_actions_detail(self, request: HttpRequest, object_id: Any) -> Any:
+        offered = super().get_actions_detail(request, object_id)
+        if request.user.has_perm(ANSWER_PERMISSION):
+            return offered
+        return [one for one in offered if "answer_action" not in one.action_name]
+
+    @action(description=_("Answer…"), url_path="answer-form", icon="gavel")
+    def answer_action(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return HttpResponseRedirect(
+            reverse("admin:payments_dispute_answer", args=[self._found(request, object_id).pk])
+        )
+
+    @action(description=_("Evidence pack"), url_path="pack", icon="picture_as_pdf")
+    def pack_action(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return HttpResponseRedirect(
+            reverse("admin:payments_dispute_pack", args=[self._found(request, object_id).pk])
+        )
+
+    def pack_view(self, request: HttpRequest, dispute_id: Any) -> HttpResponse:
+        """Show the evidence as it would be sent now."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        dispute = self._found(request, str(dispute_id))
+        response = HttpResponse(evidence.render(dispute), content_type="application/pdf")
+        response["Content-Disposition"] = (
+            f'inline; filename="evidence-{dispute.payment.booking.reference}.pdf"'
+        )
+        return response
+
+    def answer_view(self, request: HttpRequest, dispute_id: Any) -> HttpResponse:
+        """Ask for our words, beside the facts and the evidence; record them once for the worker to send."""
+        demand(request, ANSWER_PERMISSION, attempted="dispute.answer", subject=f"dispute:{dispute_id}")
+        dispute = self._found(request, str(dispute_id))
+        form = AnswerForm(request.POST if request.method == "POST" else None)
+        if request.method == "POST" and form.is_valid():
+            try:
+                answers.answer(dispute, text=form.cleaned_data["answer"], by=request.user, now=timezone.now())
+            except DomainError as error:
+                self.message_user(request, str(error.message), messages.ERROR)
+            else:
+                self.log_change(request, dispute, form.cleaned_data["answer"])
+                self.message_user(
+                    request, _("The answer and the evidence are on their way to the bank."), messages.SUCCESS
+                )
+            return HttpResponseRedirect(page_of(dispute))
+        context = {
+            **self.admin_site.each_context(request),
+            "title": _("Answer the dispute of %(reference)s")
+            % {"reference": dispute.payment.booking.reference},
+            "opts": self.opts,
+            "dispute": dispute,
+            "due": self.due(dispute),
+            "dispute_page": page_of(dispute),
+            "pack_page": reverse("admin:payments_dispute_pack", args=[dispute.pk]),
+            "form": form,
+            "media": self.media,
+        }
+        return TemplateResponse(
+            request, "admin/payments/answer.html", context, status=400 if form.is_bound else 200
+        )
+
+    def _found(self, request: HttpRequest, object_id: str) -> Dispute:
+        dispute = self.get_object(request, object_id)
+        if dispute is None:
+            raise Http404
+        return dispute
+
+    @display(description=_("answer by"), ordering="due_by")
+    def due(self, dispute: Dispute) -> SafeString:
+        return local_and_utc(dispute.due_by, dispute.payment.booking.zone)
+
+    @display(description=_("opened"))
+    def opened(self, dispute: Dispute) -> SafeString:
+        return local_and_utc(dispute.opened_at, dispute.payment.booking.zone)
+
+    @display(description=_("answered"))
+    def answered(self, dispute: Dispute) -> SafeString:
+        return local_and_utc(dispute.answered_at, dispute.payment.booking.zone)
+
+    @display(description=_("booking"), ordering="payment__booking__reference")
+    def booking_link(self, dispute: Dispute) -> SafeString:
+        return link_to(dispute.payment.booking, dispute.payment.booking.reference)
+
+    @display(description=_("payment"))
+    def payment_link(self, dispute: Dispute) -> SafeString:
+        return link_to(dispute.payment, dispute.payment.provider_ref or str(dispute.payment_id))
+
+    @display(description=_("status"), ordering="status", label=DISPUTE_COLOURS)
+    def status_badge(self, dispute: Dispute) -> tuple[str, str]:
+        return dispute.status, dispute.get_status_display()
+
+    @display(description=_("amount"), ordering="amount_minor")
+    def amount_text(self, dispute: Dispute) -> SafeString:
+        return money(dispute.amount_minor, dispute.currency)
+
+
+@admin.register(Document)
+class DocumentAdmin(ReadOnlyAdmin):
+    """Receipts and credit notes. Nobody writes them; they come with the money."""
+
+    list_display = [
+        "paper",
+        "kind",
+        "booking_link",
+        "customer",
+        "total_text",
+        "vat_text",
+        "operator",
+        "issued_at",
+    ]
+    list_display_links = ["kind"]
+    list_filter = ["kind", "operator", "currency", "issued_at"]
+    list_select_related = ["payment__booking", "operator"]
+    list_fullwidth = True
+    search_fields = ["number", "payment__booking__reference", "payment__booking__driver_email"]
+    search_help_text = _("Number, booking reference or e-mail")
+    date_hierarchy = "issued_at"
+    show_full_result_count = False
+    readonly_fields = ["paper", "booking_link", "customer", "total_text", "vat_text"]
+    fields = [
+        "paper",
+        "kind",
+        "operator",
+        "booking_link",
+        "customer",
+        "payment",
+        "refund",
+        "total_text",
+        "vat_text",
+        "issued_at",
+    ]
+
+    def get_urls(self) -> list[Any]:
+        paper = path(
+            "<uuid:document_id>/pdf/", self.admin_site.admin_view(self.pdf_view), name="payments_document_pdf"
+        )
+        return [paper, *super().get_urls()]
+
+    def pdf_view(self, request: HttpRequest, document_id: Any) -> HttpResponse:
+        """Return the paper itself."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        document = self.get_object(request, str(document_id))
+        if document is None:
+            raise Http404
+        return pdf(document)
+
+    @display(description=_("number"), ordering="number")
+    def paper(self, document: Document) -> SafeString:
+        return paper_of(document)
+
+    @display(description=_("booking"), ordering="payment__booking__reference")
+    def booking_link(self, document: Document) -> SafeString:
+        return link_to(document.payment.booking, document.payment.booking.reference)
+
+    @display(description=_("customer"))
+    def customer(self, document: Document) -> str:
+        return str(document.content["customer"]["name"])
+
+    @display(description=_("total"), ordering="total_minor")
+    def total_text(self, document: Document) -> SafeString:
+        return money(document.total_minor, document.currency)
+
+    @display(description=_("VAT in it"), ordering="vat_minor")
+    def vat_text(self, document: Document) -> SafeString:
+        return money(document.vat_minor, document.currency)
+
+
 class LedgerEntryInline(ReadOnlyInline, TabularInline):
     model = LedgerEntry
     fields = ["account", "debit_or_credit"]
@@ -549,7 +837,16 @@ class LedgerTransactionAdmin(ReadOnlyAdmin):
     date_hierarchy = "occurred_at"
     show_full_result_count = False
     inlines = [LedgerEntryInline]
-    fields = ["occurred_at", "kind", "booking_reference", "payment", "refund", "description", "source_key"]
+    fields = [
+        "occurred_at",
+        "kind",
+        "booking_reference",
+        "payment",
+        "refund",
+        "dispute",
+        "description",
+        "source_key",
+    ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[LedgerTransaction]:
         return super().get_queryset(request).select_related("payment", "refund").prefetch_related("entries")

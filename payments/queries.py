@@ -8,8 +8,11 @@ from typing import Any
 
 from django.db.models import QuerySet, Sum
 
+from communications.senders.base import Attachment
 from foundation.money import Money
 from payments.models import (
+    Document,
+    DocumentKind,
     LedgerTransaction,
     Payment,
     PaymentStatus,
@@ -18,6 +21,7 @@ from payments.models import (
     StoredMethod,
     StoredMethodStatus,
 )
+from payments.paper import receipt
 
 WAITING = (RefundStatus.REQUESTED, RefundStatus.SUBMITTED, RefundStatus.PENDING, RefundStatus.UNKNOWN)
 
@@ -108,3 +112,18 @@ def takings(day: Any) -> list[dict[str, Any]]:
         .order_by("currency")
     )
     return [{"currency": row["currency"], "captured": Money(row["total"], row["currency"])} for row in rows]
+
+
+def documents_for(booking: Any) -> QuerySet[Document]:
+    """Return the receipts and credit notes of a booking, oldest first."""
+    return Document.objects.filter(payment__booking=booking).order_by("issued_at", "number")
+
+
+def document_for_message(name: str) -> Attachment | None:
+    """Return the PDF that a message names ("receipt:<payment's id>", "credit_note:<refund's id>"); None while it is not issued."""
+    kind, _colon, subject = name.partition(":")
+    owner = {"payment_id": subject} if kind == DocumentKind.RECEIPT else {"refund_id": subject}
+    document = Document.objects.filter(kind=kind, **owner).first()
+    if document is None:
+        return None
+    return Attachment(f"{document.number}.pdf", receipt.render(document), "application/pdf")

@@ -8,7 +8,7 @@ from django.utils import timezone
 from procrastinate import RetryStrategy
 from procrastinate.contrib.django import app
 
-from payments.services import inbox, janitor, refund, settle
+from payments.services import answers, documents, inbox, janitor, refund, settle
 
 logger = logging.getLogger(__name__)
 AGAIN = RetryStrategy(max_attempts=6, exponential_wait=3)
@@ -29,6 +29,17 @@ def refund_cancellation(cancellation_id: int) -> None:
     refund.refund_cancellation(cancellation_id)
 
 
+@app.task(name="payments.send_answer", retry=AGAIN)
+def send_answer(dispute_id: str) -> None:
+    answers.send_answer(dispute_id)
+
+
+@app.periodic(cron="37 * * * *")
+@app.task(name="payments.look_for_disputes", queueing_lock="payments.look_for_disputes")
+def look_for_disputes(timestamp: int) -> None:
+    answers.look_for_new()
+
+
 @app.task(name="payments.process_event")
 def process_event(event_id: int) -> None:
     inbox.process_event(event_id)
@@ -44,6 +55,12 @@ def sweep(timestamp: int) -> None:
 @app.task(name="payments.purge", queueing_lock="payments.purge")
 def purge(timestamp: int) -> None:
     janitor.purge(now=timezone.now())
+
+
+@app.periodic(cron="47 2 * * *")
+@app.task(name="payments.issue_missing_documents", queueing_lock="payments.issue_missing_documents")
+def issue_missing_documents(timestamp: int) -> None:
+    documents.issue_missing(now=timezone.now())
 
 
 @app.periodic(cron="* * * * *")

@@ -16,7 +16,7 @@ from sandbox.faults import BEHAVIOURS, FaultError
 from sandbox.paypal import disputes as paypal_disputes
 from sandbox.paypal import payments as paypal_payments
 from sandbox.paypal.errors import PayPalError
-from sandbox.stripe import refunds
+from sandbox.stripe import disputes, refunds
 from sandbox.stripe.errors import StripeError
 from sandbox.webhooks import WebhookError
 
@@ -132,13 +132,17 @@ def paypal_status(record: dict[str, Any]) -> str:
     return {"PENDING": "pending", "DECLINED": "failed", "FAILED": "failed"}.get(record["status"], "succeeded")
 
 
+# What an entry of the ledger counts towards; anything else is a refund or one that came back.
 SUMS = {
     "charge": ("charged", 1), "fee": ("fees", -1), "dispute": ("disputed", -1), "dispute_reversal": ("disputed", -1),
+    "dispute_fee": ("fees", -1),
 }  # fmt: skip
 
 
 def _add(balances: dict[str, dict[str, int]], entry: dict[str, Any]) -> None:
-    sums = balances.setdefault(entry["currency"], {"charged": 0, "refunded": 0, "fees": 0, "net": 0})
+    sums = balances.setdefault(
+        entry["currency"], {"charged": 0, "refunded": 0, "disputed": 0, "fees": 0, "net": 0}
+    )
     name, sign = SUMS.get(entry["kind"], ("refunded", -1))
     sums[name] = sums.get(name, 0) + sign * entry["amount_minor"]
     sums["net"] += entry["amount_minor"]
@@ -365,6 +369,29 @@ def open_paypal_dispute(capture_id: str) -> tuple[Response, int]:
 def resolve_paypal_dispute(dispute_id: str) -> Response:
     """{"outcome": "won" | "lost"}, for the seller."""
     return jsonify(paypal_disputes.resolve(current(), dispute_id, str(_body().get("outcome", ""))))
+
+
+@blueprint.post("/stripe-disputes")
+def open_dispute() -> Response:
+    """{"charge" | "payment_intent", "reason"?, "inquiry"?}: the cardholder disputes a charge."""
+    sent = _body()
+    charge = sent.get("charge")
+    if charge is None:
+        intent = current().state.get("payment_intent", str(sent.get("payment_intent", "")))
+        charge = intent and intent["latest_charge"]
+    made = disputes.open_dispute(
+        current(),
+        str(charge),
+        reason=str(sent.get("reason", "fraudulent")),
+        inquiry=bool(sent.get("inquiry")),
+    )
+    return jsonify(made)
+
+
+@blueprint.post("/stripe-disputes/<dispute_id>")
+def decide_dispute(dispute_id: str) -> Response:
+    """{"status": "won" | "lost" | "warning_closed"}: the bank decides."""
+    return jsonify(disputes.decide(current(), dispute_id, str(_body().get("status", ""))))
 
 
 @blueprint.post("/reset")

@@ -24,7 +24,7 @@ from sandbox.paypal.api import OPERATIONS
 from sandbox.paypal.call import Call
 from sandbox.paypal.errors import PayPalError
 from sandbox.paypal.orders import order_shown
-from sandbox.stripe import refunds
+from sandbox.stripe import disputes, refunds
 from sandbox.stripe.cards import CARDS
 from sandbox.stripe.errors import StripeError
 from sandbox.stripe.money import major
@@ -335,11 +335,12 @@ def payment(intent_id: str) -> str:
         abort(404, "There is no such payment; the sandbox may have been reset.")
     charges = state.select("charge", equal={"payment_intent": intent_id})
     returned = state.select("refund", equal={"payment_intent": intent_id})
-    ids = {intent_id, *(item["id"] for item in charges), *(item["id"] for item in returned)}
+    disputed = state.select("dispute", equal={"payment_intent": intent_id})
+    ids = {intent_id, *(item["id"] for item in [*charges, *returned, *disputed])}
     events = [event for event in state.select("event", limit=2_000) if event["data"]["object"]["id"] in ids]
     customer = state.get("customer", intent["customer"]) if intent["customer"] else None
     return render_template(
-        "payment.html", intent=intent, charges=charges, refunds=returned, events=events, customer=customer,
+        "payment.html", intent=intent, charges=charges, refunds=returned, disputes=disputed, ends=disputes.ENDS, events=events, customer=customer,
         raw=json.dumps(intent, indent=2, ensure_ascii=False), problem=request.args.get("problem", ""),
     )  # fmt: skip
 
@@ -349,6 +350,20 @@ def settle(intent_id: str, refund_id: str) -> BaseResponse:
     problem = None
     try:
         refunds.finish(current(), refund_id, request.form.get("status", ""))
+    except StripeError as error:
+        problem = error.message
+    return redirect(url_for("screens.payment", intent_id=intent_id, problem=problem), code=303)
+
+
+@blueprint.post("/stripe-payments/<intent_id>/disputes/<subject>")
+def dispute(intent_id: str, subject: str) -> BaseResponse:
+    """Dispute a charge (`subject` is its id), or decide a dispute."""
+    problem = None
+    try:
+        if subject.startswith("dp_"):
+            disputes.decide(current(), subject, request.form.get("status", ""))
+        else:
+            disputes.open_dispute(current(), subject, reason=request.form.get("reason", ""))
     except StripeError as error:
         problem = error.message
     return redirect(url_for("screens.payment", intent_id=intent_id, problem=problem), code=303)

@@ -18,11 +18,30 @@ class Operator(models.Model):
     email = models.EmailField(_("e-mail address"), blank=True)
     phone = PhoneNumberField(_("phone"), blank=True)
     vat_number = models.CharField(_("VAT number"), max_length=32, blank=True)
+    vat_percent = models.DecimalField(
+        _("VAT rate"),
+        max_digits=5,
+        decimal_places=2,
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(0), MaxValueValidator(100)],
+        help_text=_(
+            "Per cent, such as 20. All prices include it, and receipts show it. Empty: receipts say nothing of VAT. A change counts "
+            "for receipts issued from then on."
+        ),
+    )
 
     class Meta:
         verbose_name = _("operator")
         verbose_name_plural = _("operators")
         ordering = ["name"]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(vat_percent__isnull=True)
+                | models.Q(vat_percent__gte=0, vat_percent__lte=100),
+                name="operator_vat_percent_in_range",
+            )
+        ]
 
     def __str__(self) -> str:
         return self.name

@@ -37,6 +37,15 @@ class CalendarEntry:
 
 
 @dataclass(frozen=True)
+class Attachment:
+    """A file to attach."""
+
+    filename: str
+    content: bytes
+    content_type: str
+
+
+@dataclass(frozen=True)
 class Envelope:
     """A message ready to leave. `message_id` is our outbox row's id and travels as metadata."""
 
@@ -48,6 +57,7 @@ class Envelope:
     html: str = ""
     calendar: CalendarEntry | None = None
     qr_text: str = ""
+    attachment: Attachment | None = None
 
 
 @dataclass(frozen=True)

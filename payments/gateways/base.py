@@ -116,6 +116,44 @@ class ProviderSetup:
 
 
 @dataclass(frozen=True)
+class DisputeMove:
+    """Money that a dispute moved: `amount_minor` is negative when the bank took it; the fee is what the provider charged on top."""
+
+    ref: str
+    amount_minor: int
+    fee_minor: int
+    currency: str
+
+
+@dataclass(frozen=True)
+class ProviderDispute:
+    """A dispute as the provider has it; `status` is one of DisputeStatus. Amounts in minor units."""
+
+    ref: str
+    status: str
+    amount_minor: int
+    currency: str
+    reason: str
+    opened_at: datetime
+    due_by: datetime | None
+    moves: tuple[DisputeMove, ...] = ()
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What we send to the bank: our words, the facts of the booking, and two PDFs (`receipt` may be empty)."""
+
+    text: str
+    customer_name: str
+    customer_email: str
+    product: str
+    service_on: str
+    policy: str
+    pack: bytes
+    receipt: bytes
+
+
+@dataclass(frozen=True)
 class ProviderPayment:
     """A payment as the provider has it; `status` in our words. Amounts in minor units.
 
@@ -141,6 +179,7 @@ class ProviderPayment:
     needs_customer: bool = False
     keeps_method: bool = False
     kept_method: ProviderMethod | None = None
+    disputes: tuple[ProviderDispute, ...] = ()
 
 
 class Gateway(Protocol):
@@ -160,3 +199,5 @@ class Gateway(Protocol):
     def fetch_setup(self, ref: str) -> ProviderSetup | None: ...
     def fetch_method(self, ref: str) -> ProviderMethod | None: ...
     def detach_method(self, ref: str) -> None: ...
+    def answer_dispute(self, ref: str, evidence: Evidence) -> None: ...
+    def disputed_payments(self, *, since: datetime) -> list[str]: ...

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import uuid
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 import stripe
@@ -14,8 +15,11 @@ from django.conf import settings
 
 from payments.gateways.base import (
     Declined,
+    DisputeMove,
+    Evidence,
     Missing,
     OutcomeUnknown,
+    ProviderDispute,
     ProviderMethod,
     ProviderPayment,
     ProviderRefund,
@@ -28,6 +32,8 @@ from payments.gateways.base import (
 if TYPE_CHECKING:
     from stripe.params import (
         CustomerCreateParams,
+        DisputeListParams,
+        DisputeUpdateParamsEvidence,
         PaymentIntentConfirmParams,
         PaymentIntentCreateParams,
         PaymentIntentListParams,
@@ -65,6 +71,9 @@ BRANDS = {
     "unionpay": "UnionPay",
     "eftpos_au": "eftpos",
 }
+STATUS_OF_DISPUTE = {
+    "prevented": "warning_closed"
+}  # the bank dropped it before it took money; else Stripe's words are ours
 
 
 class StripeGateway:
@@ -76,7 +85,10 @@ class StripeGateway:
         self.publishable_key = settings.STRIPE_PUBLISHABLE_KEY
         self._client = stripe.StripeClient(
             settings.STRIPE_SECRET_KEY,
-            base_addresses={"api": settings.STRIPE_API_BASE},
+            base_addresses={
+                "api": settings.STRIPE_API_BASE,
+                "files": settings.STRIPE_API_BASE if settings.SANDBOX_URL else stripe.DEFAULT_UPLOAD_API_BASE,
+            },
             stripe_version=settings.STRIPE_API_VERSION,
             max_network_retries=0,
             http_client=stripe.RequestsClient(timeout=settings.STRIPE_TIMEOUT_SECONDS),
@@ -120,7 +132,7 @@ class StripeGateway:
         return self.fetch_payment(found.id) if found is not None else None
 
     def fetch_payment(self, ref: str) -> ProviderPayment:
-        """Return the intent with its charge, fee and refunds as they are now."""
+        """Return the intent with its charge, fee, refunds and disputes as they are now."""
         intent = _read(lambda: self._client.v1.payment_intents.retrieve(ref, {"expand": EXPAND}))
         refunds: list[ProviderRefund] = []
         if intent.status == "succeeded":
@@ -130,7 +142,15 @@ class StripeGateway:
                 )
             )
             refunds = [_refund(one) for one in page]
-        return _payment(intent, tuple(refunds))
+        disputes: list[ProviderDispute] = []
+        if _expanded(_plain(intent), "latest_charge").get("disputed"):
+            listed = _read(
+                lambda: list(
+                    self._client.v1.disputes.list({"payment_intent": ref, "limit": 100}).auto_paging_iter()
+                )
+            )
+            disputes = [_dispute(one) for one in listed]
+        return _payment(intent, tuple(refunds), tuple(disputes))
 
     def revise_payment(self, ref: str, *, customer_ref: str, keep_method: bool) -> ProviderPayment:
         """Say whose payment it is and whether the method is kept once it is paid. Raises Rejected when it is already final."""
@@ -219,8 +239,36 @@ class StripeGateway:
             if self.fetch_method(ref) is not None:
                 raise
 
+    def answer_dispute(self, ref: str, evidence: Evidence) -> None:
+        """Upload the papers and submit everything to the bank. A repeat replaces the same evidence."""
+        proof: DisputeUpdateParamsEvidence = {
+            "uncategorized_text": evidence.text,
+            "customer_name": evidence.customer_name,
+            "customer_email_address": evidence.customer_email,
+            "product_description": evidence.product,
+            "service_date": evidence.service_on,
+            "cancellation_policy_disclosure": evidence.policy,
+            "uncategorized_file": self._upload("evidence.pdf", evidence.pack),
+        }
+        if evidence.receipt:
+            proof["receipt"] = self._upload("receipt.pdf", evidence.receipt)
+        _write(lambda: self._client.v1.disputes.update(ref, {"evidence": proof, "submit": True}))
+
+    def _upload(self, name: str, content: bytes) -> str:
+        file = io.BytesIO(content)
+        file.name = name  # Stripe's library sends it as the file's name
+        return str(
+            _write(lambda: self._client.v1.files.create({"purpose": "dispute_evidence", "file": file})).id
+        )
+
+    def disputed_payments(self, *, since: datetime) -> list[str]:
+        """Return the intents that were disputed since then."""
+        params: DisputeListParams = {"created": {"gte": int(since.timestamp())}, "limit": 100}
+        found = _read(lambda: list(self._client.v1.disputes.list(params).auto_paging_iter()))
+        return [ref for one in found if (ref := _plain(one).get("payment_intent"))]
+
     def retrieve(self, kind: str, ref: str) -> dict[str, Any]:
-        """Return an object of Stripe's (payment_intent, charge, payment_method, ...) as plain JSON."""
+        """Return an object of Stripe's (payment_intent, charge, refund, customer, payment_method, ...) as plain JSON."""
         services: dict[str, Any] = {
             "payment_intent": self._client.v1.payment_intents,
             "charge": self._client.v1.charges,
@@ -228,6 +276,7 @@ class StripeGateway:
             "customer": self._client.v1.customers,
             "payment_method": self._client.v1.payment_methods,
             "setup_intent": self._client.v1.setup_intents,
+            "dispute": self._client.v1.disputes,
         }
         return _plain(_read(lambda: services[kind].retrieve(ref)))
 
@@ -277,7 +326,9 @@ def _expanded(data: dict[str, Any], field: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _payment(intent: Any, refunds: tuple[ProviderRefund, ...] = ()) -> ProviderPayment:
+def _payment(
+    intent: Any, refunds: tuple[ProviderRefund, ...] = (), disputes: tuple[ProviderDispute, ...] = ()
+) -> ProviderPayment:
     data = _plain(intent)
     charge = _expanded(data, "latest_charge")
     fee = _expanded(charge, "balance_transaction")
@@ -299,6 +350,7 @@ def _payment(intent: Any, refunds: tuple[ProviderRefund, ...] = ()) -> ProviderP
         fee_minor=fee.get("fee") or 0,
         fee_currency=(fee.get("currency") or "").upper(),
         refunds=refunds,
+        disputes=disputes,
         customer_ref=data.get("customer") or "",
         bank_asks=data["status"] == "requires_action",
         needs_customer=data["status"] == "requires_action" or failure.get("code") == NEEDS_CUSTOMER,
@@ -336,6 +388,24 @@ def _setup(setup: Any) -> ProviderSetup:
         client_secret=data.get("client_secret") or "",
         has_succeeded=data["status"] == "succeeded",
         method=_method(_expanded(data, "payment_method")),
+    )
+
+
+def _dispute(dispute: Any) -> ProviderDispute:
+    data = _plain(dispute)
+    due_by = (data.get("evidence_details") or {}).get("due_by")
+    return ProviderDispute(
+        ref=data["id"],
+        status=STATUS_OF_DISPUTE.get(data["status"], data["status"]),
+        amount_minor=data["amount"],
+        currency=data["currency"].upper(),
+        reason=data.get("reason") or "",
+        opened_at=datetime.fromtimestamp(data["created"], tz=UTC),
+        due_by=datetime.fromtimestamp(due_by, tz=UTC) if due_by else None,
+        moves=tuple(
+            DisputeMove(one["id"], one["amount"], one.get("fee") or 0, one["currency"].upper())
+            for one in data.get("balance_transactions") or []
+        ),
     )
 
 

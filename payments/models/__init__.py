@@ -1,5 +1,14 @@
 """Payments, refunds, saved methods, the ledger, the inbox and the breaks between our books and a provider's."""
 
+from payments.models.dispute import (
+    ANSWERABLE,
+    DISPUTE_TRANSITIONS,
+    MONEY_AT_STAKE,
+    OPEN,
+    Dispute,
+    DisputeStatus,
+)
+from payments.models.document import SERIES, Document, DocumentCounter, DocumentKind
 from payments.models.ledger import Account, LedgerEntry, LedgerTransaction
 from payments.models.payment import (
     LIVE_STATUSES,
@@ -14,13 +23,23 @@ from payments.models.refund import REFUND_TRANSITIONS, Refund, RefundSource, Ref
 from payments.models.stored_method import STORED_METHOD_TRANSITIONS, StoredMethod, StoredMethodStatus
 
 __all__ = [
+    "ANSWERABLE",
+    "DISPUTE_TRANSITIONS",
     "LIVE_STATUSES",
+    "MONEY_AT_STAKE",
+    "OPEN",
     "PAYMENT_TRANSITIONS",
     "REFUND_TRANSITIONS",
+    "SERIES",
     "STORED_METHOD_TRANSITIONS",
     "Account",
     "Break",
     "BreakKind",
+    "Dispute",
+    "DisputeStatus",
+    "Document",
+    "DocumentCounter",
+    "DocumentKind",
     "EventStatus",
     "LedgerEntry",
     "LedgerTransaction",

@@ -13,7 +13,9 @@ class Account(models.TextChoices):
     PROVIDER_BALANCE = "provider_balance", _("money held by the provider")
     CUSTOMER_PAYMENTS = "customer_payments", _("taken from customers")
     CUSTOMER_REFUNDS = "customer_refunds", _("given back to customers")
+    CUSTOMER_DISPUTES = "customer_disputes", _("taken back by banks")
     PROVIDER_FEES = "provider_fees", _("fees of the provider")
+    DISPUTE_FEES = "dispute_fees", _("fees for disputes")
 
 
 class LedgerKind(models.TextChoices):
@@ -21,6 +23,9 @@ class LedgerKind(models.TextChoices):
     REFUND = "refund", _("refund")
     REFUND_REVERSAL = "refund_reversal", _("refund returned")
     FEE = "fee", _("fee")
+    DISPUTE = "dispute", _("dispute")
+    DISPUTE_REVERSAL = "dispute_reversal", _("dispute won")
+    DISPUTE_FEE = "dispute_fee", _("fee for a dispute")
 
 
 class LedgerTransaction(models.Model):
@@ -39,6 +44,14 @@ class LedgerTransaction(models.Model):
         blank=True,
         related_name="ledger",
         verbose_name=_("refund"),
+    )
+    dispute = models.ForeignKey(
+        "payments.Dispute",
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="ledger",
+        verbose_name=_("dispute"),
     )
     occurred_at = models.DateTimeField(_("at"), db_index=True)
     description = models.CharField(_("description"), max_length=200, blank=True)

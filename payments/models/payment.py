@@ -162,8 +162,9 @@ class Payment(models.Model):
 
     @property
     def refundable(self) -> Money:
-        """What can still be given back: captured, less what refunds have already reserved."""
-        return Money(self.captured_minor - self.reserved_minor, self.currency)
+        """What can still be given back: captured, less what refunds have reserved and banks hold or have taken."""
+        left = self.captured_minor - self.reserved_minor - self.disputed_minor
+        return Money(max(left, 0), self.currency)
 
     @property
     def is_live(self) -> bool:

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from payments.pages import methods, pay
+from payments.pages import documents, methods, pay
 
 app_name = "payments"
 
@@ -19,4 +19,5 @@ urlpatterns = [
         "account/payment-methods/<uuid:method_id>/default", methods.make_default, name="make_method_default"
     ),
     path("account/payment-methods/<uuid:method_id>/remove", methods.remove, name="remove_method"),
+    path("bookings/<str:reference>/documents/<str:number>.pdf", documents.document, name="document"),
 ]

@@ -15,7 +15,11 @@ from foundation import jobs
 from payments.gateways import gateway_for
 from payments.gateways.base import Rejected
 from payments.models import (
+    ANSWERABLE,
     LIVE_STATUSES,
+    MONEY_AT_STAKE,
+    OPEN,
+    Dispute,
     EventStatus,
     Payment,
     PaymentStatus,
@@ -25,10 +29,11 @@ from payments.models import (
     StoredMethod,
     StoredMethodStatus,
 )
-from payments.services import methods, refund, settle
+from payments.services import answers, methods, refund, settle
 
 logger = logging.getLogger(__name__)
 
+DISPUTES_CHECKED_EVERY = timedelta(minutes=15)
 STUCK_AFTER = timedelta(seconds=60)
 KEEP_EVENTS = timedelta(days=90)
 KEEP_DELIVERIES = timedelta(days=7)
@@ -40,7 +45,11 @@ def sweep(*, now: datetime) -> None:
     ago = now - STUCK_AFTER
     unchecked = Q(last_checked_at__isnull=True) | Q(last_checked_at__lte=ago)
     live = Payment.objects.filter(unchecked, status__in=LIVE_STATUSES, created_at__lte=ago)
-    followed = Payment.objects.filter(unchecked, refunds__status=RefundStatus.PENDING)
+    followed = Payment.objects.filter(
+        unchecked & Q(refunds__status=RefundStatus.PENDING)
+        | Q(disputes__status__in=OPEN, last_checked_at__lte=now - DISPUTES_CHECKED_EVERY)
+    )
+    unanswered = Dispute.objects.filter(status__in=ANSWERABLE, answered_at__lte=ago)
     unsent = Refund.objects.filter(
         Q(status=RefundStatus.REQUESTED, created_at__lte=ago)
         | Q(status__in=[RefundStatus.SUBMITTED, RefundStatus.UNKNOWN], submitted_at__lte=ago)
@@ -49,7 +58,7 @@ def sweep(*, now: datetime) -> None:
         refund_minor__gt=0,
         payment_refund__isnull=True,
         booking__payments__captured_minor__gt=F("booking__payments__reserved_minor"),
-    )
+    ).exclude(booking__payments__disputes__status__in=MONEY_AT_STAKE)
     detaching = StoredMethod.objects.filter(status=StoredMethodStatus.REMOVING, removed_at__lte=ago)
     waiting = ProviderEvent.objects.filter(status=EventStatus.RECEIVED, received_at__lte=ago)
     oldest_first = F("last_checked_at").asc(nulls_first=True)
@@ -58,6 +67,7 @@ def sweep(*, now: datetime) -> None:
     _each(due, refund.refund_cancellation)
     _each(unsent, refund.send_refund)
     _each(detaching.order_by("removed_at"), methods.finish_removal)
+    _each(unanswered, answers.send_answer)
     _each(waiting, lambda pk: jobs.defer("payments.process_event", queueing_lock=f"event:{pk}", event_id=pk))
 
 

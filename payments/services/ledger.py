@@ -15,14 +15,29 @@ SIDES = {
     "refund": (Account.CUSTOMER_REFUNDS, Account.PROVIDER_BALANCE),
     "refund_reversal": (Account.PROVIDER_BALANCE, Account.CUSTOMER_REFUNDS),
     "fee": (Account.PROVIDER_FEES, Account.PROVIDER_BALANCE),
+    "dispute": (Account.CUSTOMER_DISPUTES, Account.PROVIDER_BALANCE),
+    "dispute_reversal": (Account.PROVIDER_BALANCE, Account.CUSTOMER_DISPUTES),
+    "dispute_fee": (Account.DISPUTE_FEES, Account.PROVIDER_BALANCE),
 }
 
 
 def post(
-    kind: str, payment: Any, *, amount_minor: int, currency: str, at: datetime, refund: Any = None
+    kind: str,
+    payment: Any,
+    *,
+    amount_minor: int,
+    currency: str,
+    at: datetime,
+    refund: Any = None,
+    dispute: Any = None,
+    fact: str = "",
 ) -> None:
-    """Book one fact once: a repeat changes nothing. The payment row must be locked."""
-    key = f"{kind}:{refund.pk if refund else payment.pk}"
+    """Book one fact once: a repeat changes nothing. The payment row must be locked.
+
+    The fact is the refund's, else the payment's, unless `fact` names it (a movement of a dispute). amount_minor is positive but for a
+    fee that comes back.
+    """
+    key = f"{kind}:{fact or (refund.pk if refund else payment.pk)}"
     with transaction.atomic():  # the entries must commit with their transaction
         row, created = LedgerTransaction.objects.get_or_create(
             source_key=key,
@@ -31,6 +46,7 @@ def post(
                 "booking_reference": payment.booking.reference,
                 "payment": payment,
                 "refund": refund,
+                "dispute": dispute,
                 "occurred_at": at,
             },
         )

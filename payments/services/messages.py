@@ -19,8 +19,9 @@ from foundation.money import Money
 BY_TEXT_TOO = {"payment_confirmation", "cancellation", "refund_issued", "late_payment_refunded"}
 
 
-def tell(kind: str, booking: Any, *, about: str, **variables: str) -> None:
-    """Queue the message of `kind` to the driver; `about` names the fact (a payment's or refund's id)."""
+def tell(kind: str, booking: Any, *, about: str, document: str = "", **variables: str) -> None:
+    """Queue the message of `kind` to the driver; `about` names the fact (a payment's or refund's id), `document` what the e-mail brings
+    along if it is issued by then ("receipt:<payment's id>", "credit_note:<refund's id>")."""
     common = place_and_times(booking)
     channels = [("email", booking.driver_email)]
     if kind in BY_TEXT_TOO and booking.driver_phone:
@@ -38,6 +39,7 @@ def tell(kind: str, booking: Any, *, about: str, **variables: str) -> None:
             dedupe_key=":".join(part for part in (booking.reference, kind, about, channel) if part),
             reference=booking.reference,
             user=booking.user,
+            attachment=f"document:{document}" if document and channel == "email" else "",
         )
 
 
@@ -50,6 +52,7 @@ def tell_paid(payment: Any) -> None:
             "payment_confirmation",
             booking,
             about=str(payment.pk),
+            document=f"receipt:{payment.pk}",
             amount=payment.captured.format(booking.contact_language),
             provider_name=payment.provider.capitalize(),
             paid_at_local=f"{local_date(at, language)}, {local_time(at, language)} ({booking.airport.timezone})",
@@ -105,13 +108,22 @@ def tell_refund(refund: Any) -> None:
             state = _("Your bank usually shows it within 5 to 10 days.")
         else:
             state = _("It is on its way; we watch it until your bank has it.")
+        note = f"credit_note:{refund.pk}"
         if refund.cancellation_id is None:
-            tell("refund_issued", booking, about=str(refund.pk), amount=amount, refund_status_text=state)
+            tell(
+                "refund_issued",
+                booking,
+                about=str(refund.pk),
+                document=note,
+                amount=amount,
+                refund_status_text=state,
+            )
             return
         tell(
             "cancellation",
             booking,
             about="",
+            document=note,
             refund_amount=amount,
             refund_status_text=state,
             plate=booking.plate,

@@ -20,6 +20,7 @@ from foundation.transitions import change_status
 from payments.gateways import gateway_for
 from payments.gateways.base import Declined, OutcomeUnknown, ProviderRefund, Rejected, Unavailable
 from payments.models import (
+    MONEY_AT_STAKE,
     REFUND_TRANSITIONS,
     BreakKind,
     Payment,
@@ -28,7 +29,7 @@ from payments.models import (
     RefundSource,
     RefundStatus,
 )
-from payments.services import ledger, messages
+from payments.services import disputes, documents, ledger, messages
 from payments.services.breaks import open_break
 
 ACCEPTED = (RefundStatus.PENDING, RefundStatus.SUCCEEDED)
@@ -49,9 +50,10 @@ class RefundPreview:
 
 
 def preview_refund(payment: Payment, amount_minor: int) -> RefundPreview:
-    """Say what a refund would do, changing nothing. Raises InvalidInput, RefundExceedsCaptured."""
+    """Say what a refund would do, changing nothing. Raises InvalidInput, PaymentDisputed, RefundExceedsCaptured."""
     if amount_minor <= 0:
         raise InvalidInput(_("Enter an amount above zero."), field="amount")
+    disputes.refuse_while_disputed(payment)
     left = payment.refundable
     if amount_minor > left.amount_minor:
         raise RefundExceedsCaptured(_("Only %(left)s is left to refund.") % {"left": left})
@@ -71,7 +73,7 @@ def request_refund(
     """Record that money should go back; the worker sends it.
 
     amount_minor is in payment.currency's minor unit. Locks the booking, then the payment. What staff ask for is audited in the same commit.
-    Raises RefundExceedsCaptured, InvalidInput.
+    Raises RefundExceedsCaptured, PaymentDisputed, InvalidInput.
     """
     with transaction.atomic():
         lock_booking(payment.booking_id)
@@ -99,7 +101,10 @@ def request_refund(
 
 
 def refund_cancellation(cancellation_id: Any) -> Refund | None:
-    """Request the refund that a cancellation says is due, once. None when nothing was paid or nothing is left."""
+    """Request the refund that a cancellation says is due, once. None when nothing was paid or nothing is left.
+
+    While a bank holds the money it waits: None, and the janitor asks again.
+    """
     with transaction.atomic():
         booking = lock_booking(
             Cancellation.objects.values_list("booking_id", flat=True).get(pk=cancellation_id)
@@ -113,6 +118,8 @@ def refund_cancellation(cancellation_id: Any) -> Refund | None:
             .exclude(refunds__source=RefundSource.LATE_PAYMENT)
             .first()
         )
+        if payment is not None and payment.disputes.filter(status__in=MONEY_AT_STAKE).exists():
+            return None
         left = payment.refundable.amount_minor if payment is not None else 0
         amount_minor = min(cancellation.refund_minor, left)
         if payment is None or amount_minor <= 0:
@@ -177,8 +184,9 @@ def send_refund(refund_id: Any) -> Refund:
 def record(refund_id: Any, truth: ProviderRefund, *, now: datetime) -> Refund:
     """Commit the provider's truth about one refund: status, ledger, message. Locks the booking, the payment, the refund."""
     with transaction.atomic():
-        lock_booking(Payment.objects.values_list("booking_id", flat=True).get(refunds=refund_id))
+        booking = lock_booking(Payment.objects.values_list("booking_id", flat=True).get(refunds=refund_id))
         payment = Payment.objects.select_for_update().get(refunds=refund_id)
+        payment.booking = booking
         refund = (
             Refund.objects.select_for_update(of=("self",))
             .select_related("payment__booking")
@@ -239,9 +247,11 @@ def _apply(refund: Refund, payment: Payment, truth: ProviderRefund, *, now: date
     }
     if refund.status == RefundStatus.SUCCEEDED:
         ledger.post("refund", payment, **money)
+        documents.issue_credit_note(refund, payment, now=now)
     if refund.status == RefundStatus.FAILED:
         if before == RefundStatus.SUCCEEDED:
             ledger.post("refund_reversal", payment, **money)
+            documents.cancel_credit_note(refund, payment, now=now)
         open_break(
             BreakKind.STATE,
             provider=payment.provider,

@@ -15,7 +15,7 @@ from foundation import jobs
 from payments.gateways import gateway_for
 from payments.gateways.base import ProviderPayment
 from payments.models import PAYMENT_TRANSITIONS, BreakKind, Payment, PaymentStatus, Refund, RefundSource
-from payments.services import ledger, messages, methods, refund
+from payments.services import disputes, documents, ledger, messages, methods, refund
 from payments.services.breaks import open_break
 
 PAYABLE = (Booking.Status.HELD, Booking.Status.EXPIRED)
@@ -71,6 +71,7 @@ def record(payment_id: Any, truth: ProviderPayment | None, *, now: datetime) -> 
                 "capture", payment, amount_minor=truth.captured_minor, currency=payment.currency, at=now
             )
             _honour(payment, booking, now=now)
+            documents.issue_receipt(payment, now=now)
         if payment.is_live and payment.is_off_session and truth.needs_customer:
             messages.tell_customer_needed(payment)
         if payment.status == PaymentStatus.CAPTURED:
@@ -80,6 +81,8 @@ def record(payment_id: Any, truth: ProviderPayment | None, *, now: datetime) -> 
                 ledger.post("fee", payment, amount_minor=truth.fee_minor, currency=truth.fee_currency, at=now)
             for one in truth.refunds:
                 refund.record_from_provider(payment, one, now=now)
+            for disputed in truth.disputes:
+                disputes.record_from_provider(payment, disputed, now=now)
             payment.refresh_from_db()
         return payment
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from django import template
+from django.db.models import QuerySet
 
 from payments import queries
+from payments.models import Document
 
 register = template.Library()
 
@@ -15,3 +17,9 @@ register = template.Library()
 def payment_summary(booking: Any) -> queries.PaymentSummary:
     """{% payment_summary booking as summary %}"""
     return queries.payment_summary(booking)
+
+
+@register.simple_tag
+def payment_documents(booking: Any) -> QuerySet[Document]:
+    """{% payment_documents booking as documents %}"""
+    return queries.documents_for(booking)

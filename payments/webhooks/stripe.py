@@ -29,6 +29,7 @@ MIRRORED = {
     "customer": djstripe.models.Customer,
     "payment_method": djstripe.models.PaymentMethod,
     "setup_intent": djstripe.models.SetupIntent,
+    "dispute": djstripe.models.Dispute,
 }
 
 

@@ -14,7 +14,7 @@ from flask import Blueprint, Response, request
 
 from sandbox import faults
 from sandbox.core import Sandbox, current
-from sandbox.stripe import intents, methods, objects, refunds
+from sandbox.stripe import disputes, intents, methods, objects, refunds
 from sandbox.stripe.call import Call, Handler, new_request_id
 from sandbox.stripe.errors import StripeError, invalid, no_such
 from sandbox.stripe.objects import Body
@@ -24,6 +24,8 @@ from sandbox.webhooks import WebhookError
 blueprint = Blueprint("stripe", __name__)
 
 LARGEST_BODY = 1024 * 1024
+LARGEST_FILE = 8 * 1024 * 1024
+PURPOSES = frozenset(["dispute_evidence"])  # what the sandbox has a use for
 KEYS_LIVE_SECONDS = 24 * 3_600
 SECRET_KEY = re.compile(r"(sk|rk)_test_[A-Za-z0-9_]{16,247}")
 PUBLISHABLE_KEY = re.compile(r"pk_test_[A-Za-z0-9_]{16,247}")
@@ -253,8 +255,11 @@ ROUTES = (
     _route("GET", "charges/{id}", "charges.retrieve", "ChargeRetrieveParams", refunds.retrieve_charge),
     _route("POST", "charges/{id}", "charges.update", "ChargeUpdateParams", refunds.update_charge, "metadata description receipt_email"),
     _route("GET", "charges/{id}/refunds", "charges.refunds.list", "ChargeListRefundsParams", refunds.list_charge_refunds, PAGED),
-    _route("GET", "disputes", "disputes.list", "DisputeListParams", refunds.list_disputes, PAGED),
-    _route("GET", "disputes/{id}", "disputes.retrieve", "DisputeRetrieveParams", refunds.retrieve_dispute),
+    _route("GET", "disputes", "disputes.list", "DisputeListParams", disputes.list_disputes, f"{PAGED} charge payment_intent"),
+    _route("GET", "disputes/{id}", "disputes.retrieve", "DisputeRetrieveParams", disputes.retrieve_dispute),
+    _route("POST", "disputes/{id}", "disputes.update", "DisputeUpdateParams", disputes.update_dispute, "evidence metadata submit"),
+    _route("POST", "disputes/{id}/close", "disputes.close", "DisputeCloseParams", disputes.close_dispute),
+    _route("GET", "files/{id}", "files.retrieve", "FileRetrieveParams", disputes.retrieve_file),
     _route("GET", "events", "events.list", "EventListParams", list_events, f"{PAGED} type types delivery_success"),
     _route("GET", "events/{id}", "events.retrieve", "EventRetrieveParams", retrieve_event),
     _route(
@@ -286,6 +291,43 @@ def answer(path: str) -> Response:
     if key and key.isprintable() and key.isascii():
         response.headers["Idempotency-Key"] = key
     return _allow_browsers(response)
+
+
+@blueprint.post("/stripe/v1/files")
+def upload() -> Response:
+    """Take a file, the one call that is not form-encoded: multipart, with `purpose` and `file`."""
+    box, request_id = current(), new_request_id()
+    try:
+        response = _upload(box, request_id)
+    except StripeError as error:
+        response = _json(error.body(), error.status)
+    response.headers["Request-Id"] = request_id
+    return response
+
+
+def _upload(box: Sandbox, request_id: str) -> Response:
+    if _authenticate(b""):
+        raise StripeError("Please use a secret API key.", status=403, code="secret_key_required")
+    if not 0 < (request.content_length or 0) <= LARGEST_FILE:
+        raise StripeError("The file is too large.", status=413)
+    fault = box.faults.take("stripe.files.create")
+    if fault.refuses:
+        return _refusal(429 if fault.behaviour == faults.TOO_MANY else fault.status)
+    purpose, sent = request.form.get("purpose", ""), request.files.get("file")
+    if sent is None or not purpose:
+        missing = "purpose" if sent is not None else "file"
+        raise invalid(f"Missing required param: {missing}.", param=missing, code="parameter_missing")
+    if purpose not in PURPOSES:
+        raise invalid(f"Invalid purpose: {purpose[:40]}.", "purpose")
+    faults.before(fault)
+    call = Call(box, request_id=request_id)
+    with box.state.transaction():
+        kept = disputes.keep_file(
+            call, filename=sent.filename or "file", content=sent.read(), purpose=purpose
+        )
+    if fault.behaviour == faults.DO_THEN_500:
+        return _refusal(500)
+    return faults.after(fault, _json(kept, 200))
 
 
 def _answer(box: Sandbox, path: str, request_id: str) -> Response:
@@ -521,3 +563,4 @@ def plug_in(box: Sandbox) -> None:
             refunds.finish(box, payload["refund"], payload["status"])
 
     box.webhooks.handle_jobs(refunds.JOB, finish)
+    disputes.plug_in(box)

@@ -43,6 +43,7 @@ class Card:
     outcome: str = SUCCEEDS
     authentication: str = ""
     refund: str = "succeeds"  # "fails_later" or "succeeds_later"
+    disputes: str = ""  # the reason with which the cardholder disputes the charge a little later
     attaches: bool = True
     note: str = ""
 
@@ -84,6 +85,9 @@ CARDS = {
         Card("4000000000000341", outcome="generic_decline", note="Saves, then declines when charged"),
         Card("4000000000005126", refund="fails_later", note="Refund stays pending, then fails"),
         Card("4000000000007726", refund="succeeds_later", note="Refund stays pending, then succeeds"),
+        Card("4000000000000259", disputes="fraudulent", note="Succeeds, then disputed as fraudulent"),
+        Card("4000000000002685", disputes="product_not_received", note="Succeeds, then disputed as not received"),
+        Card("4000000000001976", disputes="inquiry", note="Succeeds, then the bank inquires"),
     )
 }  # fmt: skip
 
@@ -123,6 +127,9 @@ NAMED = {
     "pm_card_chargeCustomerFail": "4000000000000341",
     "pm_card_refundFail": "4000000000005126",
     "pm_card_pendingRefund": "4000000000007726",
+    "pm_card_createDispute": "4000000000000259",
+    "pm_card_createDisputeProductNotReceived": "4000000000002685",
+    "pm_card_createDisputeInquiry": "4000000000001976",
 }
 SAVED_AND_SET_UP = {"pm_card_authenticationRequiredSetupForOffSession"}
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from sandbox.addresses import is_web_address
 from sandbox.state import identifier
-from sandbox.stripe import methods, objects
+from sandbox.stripe import disputes, methods, objects
 from sandbox.stripe.call import Call
 from sandbox.stripe.cards import CARDS, DECLINES, SUCCEEDS, Decline
 from sandbox.stripe.errors import StripeError, invalid
@@ -333,6 +333,9 @@ def _book(call: Call, charge: Body, amount: int) -> None:
             at=call.box.clock.now(), provider="stripe", kind=kind, currency=charge["currency"], amount_minor=value,
             object_id=charge["id"], payment_id=charge["payment_intent"], metadata=charge["metadata"],
         )  # fmt: skip
+    card = CARDS[call.box.state.private(charge["payment_method"])["test_card"]]
+    if card.disputes:
+        disputes.open_later(call.box, charge, card.disputes)
 
 
 def _fail(call: Call, intent: Body, method: Body, decline: Decline, *, authenticated: bool = False) -> Body:

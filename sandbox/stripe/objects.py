@@ -233,7 +233,7 @@ def refund(now: int, paid: Body, *, amount: int, reason: str | None, metadata: d
 
 
 def balance_transaction(now: int, *, kind: str, source: Body, amount: int) -> Body:
-    """kind: charge, refund or refund_failure. amount is signed; only charges pay a fee."""
+    """kind: charge, refund, refund_failure or adjustment. amount is signed; only charges pay a fee here."""
     cost = fee(amount) if kind == "charge" else 0
     available = now + 2 * 86_400
     return {
@@ -247,6 +247,58 @@ def balance_transaction(now: int, *, kind: str, source: Body, amount: int) -> Bo
             }
         ] if cost else [],
         "net": amount - cost, "reporting_category": kind, "source": source["id"], "status": "pending", "type": kind,
+    }  # fmt: skip
+
+
+_EVIDENCE = """
+    access_activity_log billing_address cancellation_policy cancellation_policy_disclosure cancellation_rebuttal
+    customer_communication customer_email_address customer_name customer_purchase_ip customer_signature
+    duplicate_charge_documentation duplicate_charge_explanation duplicate_charge_id product_description receipt refund_policy
+    refund_policy_disclosure refund_refusal_explanation service_date service_documentation shipping_address shipping_carrier
+    shipping_date shipping_documentation shipping_tracking_number uncategorized_file uncategorized_text
+"""
+EVIDENCE = _EVIDENCE.split()
+
+
+def dispute(now: int, paid: Body, *, amount: int, reason: str, inquiry: bool, due_by: int) -> Body:
+    return {
+        "id": identifier("dp_1", 23), "object": "dispute", "amount": amount, "balance_transactions": [], "charge": paid["id"],
+        "created": now, "currency": paid["currency"], "enhanced_eligibility_types": [],
+        "evidence": {**dict.fromkeys(EVIDENCE), "enhanced_evidence": {}},
+        "evidence_details": {
+            "due_by": due_by, "enhanced_eligibility": {}, "has_evidence": False, "past_due": False, "submission_count": 0,
+        },
+        "is_charge_refundable": inquiry, "livemode": False, "metadata": {}, "payment_intent": paid["payment_intent"],
+        "payment_method_details": {
+            "card": {
+                "brand": paid["payment_method_details"]["card"]["brand"],
+                "case_type": "inquiry" if inquiry else "chargeback",
+                "network": paid["payment_method_details"]["card"]["network"], "network_reason_code": "10.4",
+            },
+            "type": "card",
+        },
+        "reason": reason, "status": "warning_needs_response" if inquiry else "needs_response",
+    }  # fmt: skip
+
+
+def dispute_entry(now: int, disputed: Body, *, amount: int, fee: int) -> Body:
+    """The balance's line about a dispute: amount is signed, and the fee comes on top."""
+    entry = balance_transaction(now, kind="adjustment", source=disputed, amount=amount)
+    details = {
+        "amount": fee, "application": None, "currency": disputed["currency"], "description": "Dispute fee", "type": "stripe_fee",
+    }  # fmt: skip
+    return {
+        **entry, "fee": fee, "fee_details": [details] if fee else [], "net": amount - fee,
+        "description": f"Chargeback {'withdrawal' if amount < 0 else 'reversal'} for {disputed['charge']}",
+        "reporting_category": "dispute" if amount < 0 else "dispute_reversal",
+    }  # fmt: skip
+
+
+def file(now: int, *, filename: str, size: int, purpose: str) -> Body:
+    return {
+        "id": identifier("file_1", 23), "object": "file", "created": now, "expires_at": None, "filename": filename,
+        "links": {"object": "list", "data": [], "has_more": False, "url": "/v1/file_links"}, "purpose": purpose, "size": size,
+        "title": None, "type": filename.rpartition(".")[2].lower() or None, "url": None,
     }  # fmt: skip
 
 

@@ -21,6 +21,13 @@ JOB = "stripe.refund.finish"
 def create_refund(call: Call) -> Body:
     charge = _charge_to_refund(call)
     left = charge["amount_captured"] - charge["amount_refunded"]
+    if any(
+        not dispute["is_charge_refundable"]
+        for dispute in call.box.state.select("dispute", equal={"charge": charge["id"]})
+    ):
+        raise StripeError(
+            f"Charge {charge['id']} has been charged back; cannot issue a refund.", code="charge_disputed",
+        )  # fmt: skip
     if charge["refunded"] or left <= 0:
         raise StripeError(
             f"Charge {charge['id']} has already been refunded.", code="charge_already_refunded",
@@ -227,12 +234,3 @@ def balance(call: Call) -> Body:
         },
         "livemode": False,
     }
-
-
-def list_disputes(call: Call) -> Body:
-    """No dispute is played yet: the list is truly empty, and asking for one says that it does not exist."""
-    return call.page("dispute", "/v1/disputes")
-
-
-def retrieve_dispute(call: Call, dispute_id: str) -> Body:
-    return call.shown(call.find("dispute", dispute_id))

@@ -67,7 +67,10 @@ class Process:
         options.setdefault("max_network_retries", 0)
         client = options.pop("http_client", None) or stripe.RequestsClient(timeout=options.pop("timeout", 20))
         return stripe.StripeClient(
-            SECRET_KEY, base_addresses={"api": f"{self.url}/stripe"}, http_client=client, **options
+            SECRET_KEY,
+            base_addresses={"api": f"{self.url}/stripe", "files": f"{self.url}/stripe"},
+            http_client=client,
+            **options,
         )
 
     def raw(self, method: str, path: str, key: str = SECRET_KEY, **options: Any) -> requests.Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import io
 from typing import Any
 
 import pytest
@@ -210,7 +211,9 @@ def test_a_payment_is_made_and_shows_everywhere(box: Process) -> None:
         "payment_intent.succeeded",
     ]
     ledger = box.get("/ledger.json")
-    assert ledger["balances"] == {"usd": {"charged": 5000, "refunded": 0, "fees": 95, "net": 4905}}
+    assert ledger["balances"] == {
+        "usd": {"charged": 5000, "refunded": 0, "disputed": 0, "fees": 95, "net": 4905}
+    }
     assert ledger["charges"][0]["metadata"] == {"booking": "AP-1"}
 
 
@@ -383,6 +386,7 @@ def test_refunds_never_exceed_the_charge(box: Process) -> None:
     assert box.get("/ledger.json")["balances"]["usd"] == {
         "charged": 5000,
         "refunded": 5000,
+        "disputed": 0,
         "fees": 95,
         "net": -95,
     }
@@ -476,3 +480,82 @@ def test_balance_transactions_and_expansion(box: Process) -> None:
     listed = client.v1.payment_intents.list({"expand": ["data.latest_charge"]})
     assert isinstance(listed.data[0].latest_charge, stripe.Charge)
     assert client.v1.disputes.list().data == []
+
+
+# Disputes
+
+
+def _disputed(box: Process, method: str = "pm_card_createDispute") -> stripe.Dispute:
+    pay(box, payment_method=method)
+    box.post("/clock", {"advance_seconds": 6})
+    return box.stripe().v1.disputes.list().data[0]
+
+
+def _named(name: str, content: bytes) -> io.BytesIO:
+    file = io.BytesIO(content)
+    file.name = name  # type: ignore[attr-defined]  # the library reads it
+    return file
+
+
+def _events(box: Process) -> list[str]:
+    listed = box.stripe().v1.events.list({"limit": 100}).data
+    return [event.type for event in reversed(listed) if event.type.startswith("charge.dispute.")]
+
+
+def test_a_disputing_card_takes_the_money_and_a_fee(box: Process) -> None:
+    dispute = _disputed(box)
+    assert (dispute.status, dispute.amount, dispute.reason) == ("needs_response", 5000, "fraudulent")
+    (entry,) = dispute.balance_transactions
+    assert (entry.amount, entry.fee, entry.reporting_category) == (-5000, 1500, "dispute")
+    assert box.stripe().v1.charges.retrieve(str(dispute.charge)).disputed
+    assert _events(box) == ["charge.dispute.created", "charge.dispute.funds_withdrawn"]
+    with pytest.raises(stripe.InvalidRequestError) as caught:
+        box.stripe().v1.refunds.create({"charge": str(dispute.charge)})
+    assert caught.value.code == "charge_disputed"
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "net"),
+    [("winning_evidence", "won", 5000 - 95 - 1500), ("losing_evidence", "lost", -95 - 1500)],
+)
+def test_the_evidence_decides_as_in_test_mode(box: Process, text: str, status: str, net: int) -> None:
+    client, dispute = box.stripe(), _disputed(box)
+    file = client.v1.files.create({"purpose": "dispute_evidence", "file": _named("pack.pdf", b"%PDF-1.7")})
+    assert (file.size, file.type) == (8, "pdf")
+    staged = client.v1.disputes.update(
+        dispute.id, {"evidence": {"uncategorized_file": file.id}, "submit": False}
+    )
+    assert (staged.status, staged.evidence_details.has_evidence) == ("needs_response", True)
+    sent = client.v1.disputes.update(dispute.id, {"evidence": {"uncategorized_text": text}})
+    assert (sent.status, sent.evidence_details.submission_count) == ("under_review", 1)
+    with pytest.raises(stripe.InvalidRequestError, match="can no longer be changed"):
+        client.v1.disputes.update(dispute.id, {"evidence": {"customer_name": "Ada"}})
+    box.post("/clock", {"advance_seconds": 61})
+    assert client.v1.disputes.retrieve(dispute.id).status == status
+    assert box.get("/ledger.json")["balances"]["usd"]["net"] == net
+    assert _events(box)[-1] == "charge.dispute.closed"
+    assert ("charge.dispute.funds_reinstated" in _events(box)) == (status == "won")
+
+
+def test_an_inquiry_takes_no_money_and_can_be_refunded(box: Process) -> None:
+    dispute = _disputed(box, "pm_card_createDisputeInquiry")
+    assert (dispute.status, dispute.balance_transactions, dispute.is_charge_refundable) == (
+        "warning_needs_response",
+        [],
+        True,
+    )
+    box.stripe().v1.refunds.create({"charge": str(dispute.charge)})
+    assert (
+        box.post(f"/stripe-disputes/{dispute.id}", {"status": "warning_closed"})["status"] == "warning_closed"
+    )
+
+
+def test_accepting_a_dispute_loses_it_and_nonsense_is_refused(box: Process) -> None:
+    client, dispute = box.stripe(), _disputed(box)
+    with pytest.raises(stripe.InvalidRequestError, match="No such file"):
+        client.v1.disputes.update(dispute.id, {"evidence": {"receipt": "file_nonsense"}})
+    with pytest.raises(stripe.InvalidRequestError, match="Invalid purpose"):
+        client.v1.files.create({"purpose": "identity_document", "file": _named("a.pdf", b"x")})
+    assert client.v1.disputes.close(dispute.id).status == "lost"
+    with pytest.raises(stripe.InvalidRequestError, match="already closed"):
+        client.v1.disputes.close(dispute.id)

@@ -103,6 +103,7 @@ class Command(BaseCommand):
                 "email": "operations@runway.example",
                 "phone": "+442079460123",
                 "vat_number": "GB123456789",
+                "vat_percent": Decimal(20),
             },
         )[0]
         tariffs, policies = self._tariffs(), self._policies()

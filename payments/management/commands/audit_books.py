@@ -35,6 +35,36 @@ RULES = {
             OR p.refunded_minor <> COALESCE(sum(r.amount_minor) FILTER (WHERE r.status = 'succeeded'), 0)""",
     "more was refunded than captured": """
         SELECT id::text FROM payments_payment WHERE refunded_minor > captured_minor OR captured_minor > amount_minor""",
+    "the ledger has a capture, refund or returned refund without a document of the same amount": """
+        SELECT t.source_key FROM payments_ledgertransaction t JOIN payments_ledgerentry e ON e.transaction_id = t.id
+        LEFT JOIN payments_document d ON d.payment_id = t.payment_id AND d.refund_id IS NOT DISTINCT FROM t.refund_id
+            AND d.kind = CASE t.kind WHEN 'capture' THEN 'receipt' WHEN 'refund' THEN 'credit_note' ELSE 'credit_note_cancellation' END
+        WHERE t.kind IN ('capture', 'refund', 'refund_reversal') AND e.account = 'provider_balance'
+          AND (d.id IS NULL OR d.total_minor <> abs(e.amount_minor) OR d.currency <> e.currency)""",
+    "a document has no entry in the ledger, or its lines or its VAT do not add up to its total": """
+        SELECT d.number FROM payments_document d WHERE NOT EXISTS (
+            SELECT 1 FROM payments_ledgertransaction t WHERE t.payment_id = d.payment_id AND t.refund_id IS NOT DISTINCT FROM d.refund_id
+              AND t.kind = CASE d.kind WHEN 'receipt' THEN 'capture' WHEN 'credit_note' THEN 'refund' ELSE 'refund_reversal' END)
+          OR d.total_minor <> (SELECT sum((line ->> 'amount_minor')::bigint) FROM jsonb_array_elements(d.content -> 'lines') AS line)
+          OR EXISTS (SELECT 1 FROM jsonb_array_elements(d.content -> 'vat') AS line GROUP BY d.id
+              HAVING sum((line ->> 'vat_minor')::bigint) <> d.vat_minor
+                  OR sum((line ->> 'net_minor')::bigint + (line ->> 'vat_minor')::bigint) <> d.total_minor)""",
+    "the numbers of a series of documents have a gap": """
+        SELECT c.kind || ' ' || c.year || ': at ' || c.last || ', ' || count(d.id) || ' documents' FROM payments_documentcounter c
+        LEFT JOIN payments_document d ON d.operator_id = c.operator_id AND d.kind = c.kind AND d.year = c.year
+        GROUP BY c.id HAVING c.last <> count(d.id) OR c.last <> COALESCE(max(d.serial), 0)""",
+    "a payment's disputed amount is not what its disputes say": """
+        SELECT p.id::text FROM payments_payment p LEFT JOIN payments_dispute d ON d.payment_id = p.id GROUP BY p.id
+        HAVING p.disputed_minor <> LEAST(p.captured_minor, COALESCE(sum(d.amount_minor)
+            FILTER (WHERE d.status IN ('needs_response', 'under_review', 'lost')), 0))""",
+    "a dispute is won, or an inquiry closed, but the ledger has not all its money back": """
+        SELECT d.provider_ref || ' ' || sum(e.amount_minor) FROM payments_dispute d
+        JOIN payments_ledgertransaction t ON t.dispute_id = d.id JOIN payments_ledgerentry e ON e.transaction_id = t.id
+        WHERE d.status IN ('won', 'warning_closed') AND e.account = 'customer_disputes'
+        GROUP BY d.id, e.currency HAVING sum(e.amount_minor) <> 0""",
+    "a lost dispute took no money in the ledger": """
+        SELECT d.provider_ref FROM payments_dispute d WHERE d.status = 'lost' AND NOT EXISTS (
+            SELECT 1 FROM payments_ledgertransaction t WHERE t.dispute_id = d.id AND t.kind = 'dispute')""",
     "a booking is confirmed without being paid": """
         SELECT b.reference FROM bookings_booking b
         WHERE b.status IN ('confirmed', 'arrived', 'completed', 'no_show') AND b.total_minor > 0
@@ -50,7 +80,11 @@ RULES = {
             ('capture', 'provider_balance', 1), ('capture', 'customer_payments', -1),
             ('refund', 'customer_refunds', 1), ('refund', 'provider_balance', -1),
             ('refund_reversal', 'provider_balance', 1), ('refund_reversal', 'customer_refunds', -1),
-            ('fee', 'provider_fees', 1), ('fee', 'provider_balance', -1))""",
+            ('fee', 'provider_fees', 1), ('fee', 'provider_balance', -1),
+            ('dispute', 'customer_disputes', 1), ('dispute', 'provider_balance', -1),
+            ('dispute_reversal', 'provider_balance', 1), ('dispute_reversal', 'customer_disputes', -1),
+            ('dispute_fee', 'dispute_fees', 1), ('dispute_fee', 'provider_balance', -1), -- charged
+            ('dispute_fee', 'dispute_fees', -1), ('dispute_fee', 'provider_balance', 1)) -- given back""",
     "a ledger transaction names another booking than its payment": """
         SELECT t.source_key || ' ' || t.booking_reference
         FROM payments_ledgertransaction t JOIN payments_payment p ON p.id = t.payment_id
@@ -103,7 +137,8 @@ RULES = {
         SELECT b.reference FROM bookings_cancellation c JOIN bookings_booking b ON b.id = c.booking_id
         JOIN payments_payment p ON p.booking_id = b.id AND p.captured_minor > p.reserved_minor
         WHERE c.refund_minor > 0 AND NOT EXISTS (SELECT 1 FROM payments_refund r WHERE r.cancellation_id = c.id)
-          AND c.created_at < now() - interval '10 minutes'""",
+          AND c.created_at < now() - interval '10 minutes'
+          AND NOT EXISTS (SELECT 1 FROM payments_dispute d WHERE d.payment_id = p.id AND d.status IN ('needs_response', 'under_review'))""",
 }
 
 
