@@ -13,7 +13,16 @@ from pathlib import Path
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from sandbox.app import create_app
-from sandbox.core import DEFAULT_TWILIO_TOKEN, Options
+from sandbox.core import (
+    DEFAULT_PAYPAL_CLIENT_ID,
+    DEFAULT_PAYPAL_CLIENT_SECRET,
+    DEFAULT_PAYPAL_EMAIL,
+    DEFAULT_PAYPAL_MERCHANT_ID,
+    DEFAULT_PAYPAL_WEBHOOK_ID,
+    DEFAULT_TWILIO_TOKEN,
+    PAYPAL_TOKEN_SECONDS,
+    Options,
+)
 from sandbox.webhooks import WebhookError
 
 
@@ -58,6 +67,18 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "--twilio-token", "--twilio-auth-token", default=env("SANDBOX_TWILIO_TOKEN", DEFAULT_TWILIO_TOKEN),
         help="Twilio auth token: checked on calls, signs callbacks",
     )  # fmt: skip
+    for name, default, text in (
+        ("--paypal-client-id", DEFAULT_PAYPAL_CLIENT_ID, "PayPal client id"),
+        ("--paypal-client-secret", DEFAULT_PAYPAL_CLIENT_SECRET, "PayPal client secret"),
+        ("--paypal-webhook", "", "where PayPal's signed events go"),
+        ("--paypal-webhook-id", DEFAULT_PAYPAL_WEBHOOK_ID, "id of that webhook, part of each signature"),
+        ("--paypal-ipn", "", "where PayPal's instant payment notifications go"),
+        ("--paypal-email", DEFAULT_PAYPAL_EMAIL, "e-mail address of the seller's PayPal account"),
+        ("--paypal-merchant-id", DEFAULT_PAYPAL_MERCHANT_ID, "id of the seller's PayPal account"),
+        ("--paypal-token-seconds", PAYPAL_TOKEN_SECONDS, "how long PayPal's access tokens live"),
+    ):
+        variable = "SANDBOX_" + name[2:].replace("-", "_").upper()
+        parser.add_argument(name, default=env(variable, default), type=type(default), help=text)
     return parser.parse_args(arguments)
 
 
@@ -70,7 +91,9 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parse(arguments)
     options = Options(
         data=chosen.data, host=chosen.host, port=chosen.port, site=chosen.site.rstrip("/"),
-        public_url=chosen.public_url, twilio_token=chosen.twilio_token,
+        public_url=chosen.public_url, twilio_token=chosen.twilio_token, paypal_client_id=chosen.paypal_client_id,
+        paypal_client_secret=chosen.paypal_client_secret, paypal_email=chosen.paypal_email,
+        paypal_merchant_id=chosen.paypal_merchant_id, paypal_token_seconds=chosen.paypal_token_seconds,
     )  # fmt: skip
     app = create_app(options)
     box = app.extensions["sandbox"]
@@ -86,6 +109,10 @@ def main(arguments: list[str] | None = None) -> int:
             box.webhooks.set_endpoint("sendgrid", url)
         for url in chosen.twilio_inbound_webhook:
             box.webhooks.set_endpoint("twilio", url)
+        if chosen.paypal_webhook:
+            box.webhooks.set_endpoint("paypal", chosen.paypal_webhook, chosen.paypal_webhook_id)
+        if chosen.paypal_ipn:
+            box.webhooks.set_endpoint("paypal_ipn", chosen.paypal_ipn)
     except WebhookError as problem:
         sys.stderr.write(f"sandbox: {problem}\n")
         return 2

@@ -7,11 +7,13 @@ from werkzeug.exceptions import HTTPException
 
 from sandbox import control, screens, sendgrid, twilio
 from sandbox.core import Options, Sandbox
+from sandbox.paypal import api as paypal_api
+from sandbox.paypal import browser as paypal_browser
 from sandbox.stripe import api as stripe_api
 from sandbox.stripe import browser as stripe_browser
 
 LARGEST_BODY = 32 * 1024 * 1024
-PROVIDERS = (stripe_api, stripe_browser, sendgrid, twilio)
+PROVIDERS = (stripe_api, stripe_browser, paypal_api, paypal_browser, sendgrid, twilio)
 PROVIDER_PATHS = ("/stripe/", "/stripe-js/", "/paypal/", "/sendgrid/", "/twilio/")
 
 

@@ -13,6 +13,9 @@ from sandbox import sendgrid, twilio
 from sandbox.clock import ClockError
 from sandbox.core import Sandbox, current
 from sandbox.faults import BEHAVIOURS, FaultError
+from sandbox.paypal import disputes as paypal_disputes
+from sandbox.paypal import payments as paypal_payments
+from sandbox.paypal.errors import PayPalError
 from sandbox.stripe import refunds
 from sandbox.stripe.errors import StripeError
 from sandbox.webhooks import WebhookError
@@ -38,6 +41,13 @@ def _refuse(problem: ValueError) -> Response:
 @blueprint.errorhandler(StripeError)
 def _refuse_stripe(problem: StripeError) -> Response:
     response = jsonify(error=problem.message)
+    response.status_code = problem.status
+    return response
+
+
+@blueprint.errorhandler(PayPalError)
+def _refuse_paypal(problem: PayPalError) -> Response:
+    response = jsonify(error=str(problem))
     response.status_code = problem.status
     return response
 
@@ -86,8 +96,12 @@ def health() -> Response:
 
 @blueprint.get("/keys.json")
 def keys() -> Response:
-    """The public half of SendGrid's signing key, as anymail's setting takes it."""
-    return jsonify(sendgrid={"public_key": current().webhooks.sendgrid_key.public_key})
+    """The public halves of the signing keys: SendGrid's as anymail's setting takes it, PayPal's as a certificate."""
+    box = current()
+    return jsonify(
+        sendgrid={"public_key": box.webhooks.sendgrid_key.public_key},
+        paypal={"certificate": box.parts["paypal_signer"].certificate},
+    )
 
 
 @blueprint.get("/mail.json")
@@ -113,19 +127,38 @@ def answer_sms() -> tuple[Response, int]:
     return jsonify(record), 201
 
 
+def paypal_status(record: dict[str, Any]) -> str:
+    """PayPal's word for a capture or refund in the words that the ledger uses for Stripe's."""
+    return {"PENDING": "pending", "DECLINED": "failed", "FAILED": "failed"}.get(record["status"], "succeeded")
+
+
+SUMS = {
+    "charge": ("charged", 1), "fee": ("fees", -1), "dispute": ("disputed", -1), "dispute_reversal": ("disputed", -1),
+}  # fmt: skip
+
+
+def _add(balances: dict[str, dict[str, int]], entry: dict[str, Any]) -> None:
+    sums = balances.setdefault(entry["currency"], {"charged": 0, "refunded": 0, "fees": 0, "net": 0})
+    name, sign = SUMS.get(entry["kind"], ("refunded", -1))
+    sums[name] = sums.get(name, 0) + sign * entry["amount_minor"]
+    sums["net"] += entry["amount_minor"]
+
+
 def ledger_of(box: Sandbox) -> dict[str, Any]:
-    """Ground truth about money: every charge and refund, every entry, and the sums per currency."""
+    """Ground truth about money: every charge and refund, every entry, and the sums per currency and per provider."""
     with box.state.transaction():
         charges = box.state.select("charge", limit=1_000_000)
         returned = box.state.select("refund", limit=1_000_000)
+        captures = box.state.select("paypal_capture", limit=1_000_000)
+        given_back = box.state.select("paypal_refund", limit=1_000_000)
         rows = [dict(row) for row in box.state.rows("SELECT * FROM ledger ORDER BY seq")]
     entries = [{**row, "metadata": json.loads(row["metadata"])} for row in rows]
+    providers: dict[str, dict[str, dict[str, int]]] = {}
+    for entry in entries:
+        _add(providers.setdefault(entry["provider"], {}), entry)
     balances: dict[str, dict[str, int]] = {}
     for entry in entries:
-        sums = balances.setdefault(entry["currency"], {"charged": 0, "refunded": 0, "fees": 0, "net": 0})
-        name, sign = {"charge": ("charged", 1), "fee": ("fees", -1)}.get(entry["kind"], ("refunded", -1))
-        sums[name] += sign * entry["amount_minor"]
-        sums["net"] += entry["amount_minor"]
+        _add(balances, entry)
     return {
         "charges": [
             {
@@ -136,6 +169,17 @@ def ledger_of(box: Sandbox) -> dict[str, Any]:
                 "created": charge["created"],
             }
             for charge in reversed(charges)
+        ]
+        + [
+            {
+                "provider": "paypal", "id": capture["id"], "order": capture["order"],
+                "amount_minor": capture["amount_minor"],
+                "captured_minor": 0 if capture["status"] in {"PENDING", "DECLINED"} else capture["amount_minor"],
+                "refunded_minor": capture["refunded_minor"], "currency": capture["currency"].lower(),
+                "status": paypal_status(capture), "custom_id": capture["custom_id"],
+                "invoice_id": capture["invoice_id"], "created": capture["created"],
+            }
+            for capture in reversed(captures)
         ],
         "refunds": [
             {
@@ -145,9 +189,19 @@ def ledger_of(box: Sandbox) -> dict[str, Any]:
                 "created": refund["created"],
             }
             for refund in reversed(returned)
+        ]
+        + [
+            {
+                "provider": "paypal", "id": refund["id"], "charge": refund["capture"],
+                "amount_minor": refund["amount_minor"], "currency": refund["currency"].lower(),
+                "status": paypal_status(refund), "custom_id": refund["custom_id"],
+                "invoice_id": refund["invoice_id"], "created": refund["created"],
+            }
+            for refund in reversed(given_back)
         ],
         "entries": entries,
         "balances": balances,
+        "providers": providers,
     }  # fmt: skip
 
 
@@ -198,7 +252,7 @@ def remove_endpoint(endpoint_id: str) -> Response:
 
 @blueprint.get("/webhooks/mode")
 def modes() -> Response:
-    return jsonify({name: current().webhooks.mode(name) for name in ("stripe", "sendgrid", "twilio")})
+    return jsonify({name: current().webhooks.mode(name) for name in current().webhooks.providers})
 
 
 @blueprint.post("/webhooks/mode")
@@ -280,6 +334,37 @@ def set_clock() -> Response:
 def settle_refund(refund_id: str) -> Response:
     """{"status": "succeeded" | "failed"}: the bank settles a pending refund, or returns a finished one."""
     return jsonify(refunds.finish(current(), refund_id, str(_body().get("status", ""))))
+
+
+@blueprint.post("/paypal-captures/<capture_id>")
+def settle_paypal_capture(capture_id: str) -> Response:
+    """{"status": "COMPLETED" | "DECLINED"}: a pending eCheck or review ends."""
+    return jsonify(paypal_payments.finish_capture(current(), capture_id, str(_body().get("status", ""))))
+
+
+@blueprint.post("/paypal-refunds/<refund_id>")
+def settle_paypal_refund(refund_id: str) -> Response:
+    """{"status": "COMPLETED" | "FAILED"}: the bank settles a pending refund, or returns a finished one."""
+    return jsonify(paypal_payments.finish_refund(current(), refund_id, str(_body().get("status", ""))))
+
+
+@blueprint.post("/paypal-captures/<capture_id>/dispute")
+def open_paypal_dispute(capture_id: str) -> tuple[Response, int]:
+    """{"reason"?, "amount_minor"?}: the buyer disputes a capture."""
+    sent = _body()
+    amount = sent.get("amount_minor")
+    if amount is not None and (isinstance(amount, bool) or not isinstance(amount, int)):
+        raise ControlError("amount_minor must be a whole number of minor units.")
+    made = paypal_disputes.open_dispute(
+        current(), capture_id, reason=str(sent.get("reason") or ""), amount_minor=amount
+    )
+    return jsonify(made), 201
+
+
+@blueprint.post("/paypal-disputes/<dispute_id>")
+def resolve_paypal_dispute(dispute_id: str) -> Response:
+    """{"outcome": "won" | "lost"}, for the seller."""
+    return jsonify(paypal_disputes.resolve(current(), dispute_id, str(_body().get("outcome", ""))))
 
 
 @blueprint.post("/reset")

@@ -266,7 +266,7 @@ def webhooks() -> str:
     chosen = {name: request.args.get(name, "") for name in ("provider", "status")}
     return render_template(
         "webhooks.html", deliveries=post.log(**chosen, limit=PER_PAGE), endpoints=post.endpoints(), chosen=chosen,
-        modes={name: post.mode(name) for name in ("stripe", "sendgrid", "twilio")}, all_modes=MODES,
+        modes={name: post.mode(name) for name in post.providers}, all_modes=MODES,
         problem=request.args.get("problem", ""),
     )  # fmt: skip
 

@@ -127,6 +127,10 @@ class Webhooks:
         """A further provider brings its own headers: signer(delivery, unix_time) -> headers."""
         self._signers[provider] = signer
 
+    @property
+    def providers(self) -> list[str]:
+        return sorted(self._signers)
+
     # Endpoints
 
     def set_endpoint(
@@ -148,7 +152,10 @@ class Webhooks:
             known = self._state.row(
                 "SELECT id, created FROM endpoints WHERE provider = ? AND url = ?", provider, url
             )
-            endpoint_id = known["id"] if known else endpoint_id or identifier("we_1", 23)
+            if provider == "paypal":  # the webhook's id is what its signatures prove
+                endpoint_id = secret = secret or (known["id"] if known else identifier("", 17).upper())
+            else:
+                endpoint_id = known["id"] if known else endpoint_id or identifier("we_1", 23)
             self._state.run(
                 "INSERT OR REPLACE INTO endpoints (id, provider, url, secret, enabled_events, details, created) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?)",
