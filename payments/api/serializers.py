@@ -13,6 +13,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from foundation.api import StrictSerializer
+from payments.models import Provider
 
 LONGEST_AMOUNT = 40
 
@@ -65,22 +66,38 @@ class IntentInput(StrictSerializer):
     bookingId = serializers.CharField(max_length=32)
     amount = AmountField(required=False, help_text=_("Compared with our price; a different one is refused."))
     currency = serializers.CharField(max_length=3, required=False)
-    provider = serializers.ChoiceField(choices=["stripe"], default="stripe")
+    provider = serializers.ChoiceField(choices=Provider.choices, default=Provider.STRIPE)
 
 
 class IntentAnswer(serializers.Serializer):
     paymentId = serializers.UUIDField()
-    provider = serializers.CharField()
     amount = serializers.CharField()
     currency = serializers.CharField()
     status = serializers.CharField()
+
+
+class StripeIntentAnswer(IntentAnswer):
+    provider = serializers.ChoiceField(choices=["stripe"])
     paymentIntentId = serializers.CharField()
     clientSecret = serializers.CharField()
     publishableKey = serializers.CharField()
 
 
-class ConfirmInput(StrictSerializer):
+class PayPalIntentAnswer(IntentAnswer):
+    provider = serializers.ChoiceField(choices=["paypal"])
+    orderId = serializers.CharField()
+    approveUrl = serializers.CharField(
+        allow_blank=True,
+        help_text=_("Send the buyer there, then call confirm-paypal. Empty once there is nothing left to approve."),
+    )
+
+
+class ConfirmStripeInput(StrictSerializer):
     paymentIntentId = serializers.RegexField(r"^pi_[A-Za-z0-9_]{1,250}$")
+
+
+class ConfirmPayPalInput(StrictSerializer):
+    orderId = serializers.RegexField(r"^[A-Z0-9]{8,36}$")
 
 
 class ConfirmAnswer(serializers.Serializer):

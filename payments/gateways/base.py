@@ -14,6 +14,7 @@ from django.db import connection
 from django.utils.translation import gettext_lazy as _
 
 from foundation.errors import DomainError
+from foundation.money import Money
 
 _calls_under_way = threading.BoundedSemaphore(settings.PROVIDER_CALLS_AT_ONCE)
 LONGEST_WAIT_SECONDS = 1.0  # for one of those places
@@ -56,6 +57,10 @@ class Rejected(ProviderError):
     code = "provider_rejected"
 
 
+class Gone(Rejected):
+    """The provider knows no such payment any more, so nobody can pay with it."""
+
+
 class Unavailable(ProviderError):
     """Nothing was done. Try again later."""
 
@@ -86,7 +91,11 @@ class ProviderRefund:
 
 @dataclass(frozen=True)
 class ProviderPayment:
-    """A payment as the provider has it; `status` in our words. Amounts in minor units."""
+    """A payment as the provider has it; `status` in our words. Amounts in minor units.
+
+    `approve_url` is where the customer agrees to pay, when that is a page of the provider's. `awaits_capture`: the customer agreed,
+    and nothing is taken before capture_payment is called.
+    """
 
     ref: str
     status: str
@@ -94,7 +103,9 @@ class ProviderPayment:
     currency: str
     captured_minor: int
     our_id: str
-    client_secret: str
+    client_secret: str = ""
+    approve_url: str = ""
+    awaits_capture: bool = False
     method_label: str = ""
     failure_code: str = ""
     failure_message: str = ""
@@ -104,13 +115,28 @@ class ProviderPayment:
 
 
 class Gateway(Protocol):
+    """A payment provider. Where its abilities differ, it says so here, and nobody else asks which provider it is."""
+
     resend_window_hours: int
     publishable_key: str
 
+    def takes(self, amount: Money) -> bool:
+        """Say whether the provider is configured and can take exactly this amount."""
+
     def create_payment(self, payment: Any, *, customer_ref: str) -> ProviderPayment: ...
     def find_payment(self, payment_id: str, *, since: datetime) -> ProviderPayment | None: ...
-    def fetch_payment(self, ref: str) -> ProviderPayment: ...
-    def cancel_payment(self, ref: str) -> None: ...
+
+    def fetch_payment(self, ref: str) -> ProviderPayment:
+        """Return the payment as it is now. Raises Gone, Unavailable, Rejected."""
+
+    def capture_payment(self, payment: Any) -> ProviderPayment:
+        """Take what the customer agreed to (`awaits_capture`), under a key of its own: a repeat takes nothing more. Raises Declined."""
+
+    def cancel_payment(self, ref: str) -> ProviderPayment:
+        """See to it that nobody can pay it any more, and return it as it is after that: paid, if that was faster."""
+
     def refund(self, refund: Any) -> ProviderRefund: ...
     def find_refund(self, payment_ref: str, refund_id: str) -> ProviderRefund | None: ...
-    def create_customer(self, user: Any) -> str: ...
+
+    def create_customer(self, user: Any) -> str:
+        """Return the provider's reference for our user; "" where the provider keeps none."""

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 import stripe
 from django.conf import settings
 
+from foundation.money import Money
 from payments.gateways.base import (
     Declined,
+    Gone,
     OutcomeUnknown,
     ProviderPayment,
     ProviderRefund,
@@ -66,6 +68,9 @@ class StripeGateway:
             http_client=stripe.RequestsClient(timeout=settings.STRIPE_TIMEOUT_SECONDS),
         )
 
+    def takes(self, amount: Money) -> bool:
+        return bool(settings.STRIPE_SECRET_KEY)
+
     def create_payment(self, payment: Any, *, customer_ref: str) -> ProviderPayment:
         """Create the intent under the payment's own key, so a repeat finds the first one."""
         params: PaymentIntentCreateParams = {
@@ -103,7 +108,12 @@ class StripeGateway:
 
     def fetch_payment(self, ref: str) -> ProviderPayment:
         """Return the intent with its charge, fee and refunds as they are now."""
-        intent = _read(lambda: self._client.v1.payment_intents.retrieve(ref, {"expand": EXPAND}))
+        try:
+            intent = _read(lambda: self._client.v1.payment_intents.retrieve(ref, {"expand": EXPAND}))
+        except Rejected as error:
+            if error.details.get("provider_code") == "resource_missing":
+                raise Gone(**error.details) from error
+            raise
         refunds: list[ProviderRefund] = []
         if intent.status == "succeeded":
             page = _read(
@@ -114,9 +124,17 @@ class StripeGateway:
             refunds = [_refund(one) for one in page]
         return _payment(intent, tuple(refunds))
 
-    def cancel_payment(self, ref: str) -> None:
-        """Cancel an intent that nobody may pay any more. Raises Rejected when it is already final."""
-        _write(lambda: self._client.v1.payment_intents.cancel(ref))
+    def capture_payment(self, payment: Any) -> ProviderPayment:
+        """Stripe takes the money as the customer confirms: there is nothing left to do."""
+        return self.fetch_payment(payment.provider_ref)
+
+    def cancel_payment(self, ref: str) -> ProviderPayment:
+        """Cancel an intent that nobody may pay any more; one that is already final stays what it is."""
+        try:
+            return _payment(_write(lambda: self._client.v1.payment_intents.cancel(ref)))
+        except Rejected as error:
+            logger.info("intent %s was not cancelled: %s", ref, error.details)
+            return self.fetch_payment(ref)
 
     def refund(self, refund: Any) -> ProviderRefund:
         """Send money back under the refund's own key."""

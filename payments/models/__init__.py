@@ -6,6 +6,7 @@ from payments.models.payment import (
     PAYMENT_TRANSITIONS,
     Payment,
     PaymentStatus,
+    Provider,
     ProviderCustomer,
 )
 from payments.models.provider_event import EventStatus, ProviderEvent
@@ -24,6 +25,7 @@ __all__ = [
     "LedgerTransaction",
     "Payment",
     "PaymentStatus",
+    "Provider",
     "ProviderCustomer",
     "ProviderEvent",
     "Refund",

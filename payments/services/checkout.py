@@ -1,4 +1,8 @@
-"""Checkout: one live payment for a held booking, known to the provider, ready for the customer's card."""
+"""Checkout: one live payment for a held booking, known to the provider, ready for the customer.
+
+Who chooses another provider leaves the first one: its payment is cancelled there before the second is made, and if both are paid
+all the same, settle gives the second back.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,12 @@ from datetime import datetime
 from typing import Any
 
 from django.db import transaction
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from bookings.models import Booking
 from bookings.services.confirm import confirm, lock_booking
+from foundation import jobs
 from foundation.errors import DomainError
 from payments.gateways import gateway_for
 from payments.gateways.base import Declined, Gateway, OutcomeUnknown, ProviderPayment, Rejected, Unavailable
@@ -56,11 +62,13 @@ class CheckoutSession:
     client_secret: str
     publishable_key: str
     provider_ref: str
+    approve_url: str
 
 
 def start(booking: Booking, *, provider: str = "stripe", user: Any = None, now: datetime) -> CheckoutSession:
     """Return the one live payment of a held booking, made at the provider; a second call returns the same.
 
+    A live payment at another provider is withdrawn first; one that may be paid already raises PaymentInDoubt.
     A total of zero needs no provider: the booking is confirmed and AlreadyPaid raised.
     Raises HoldExpired, AlreadyPaid, PaymentInDoubt, ProviderUnavailable.
     """
@@ -68,6 +76,7 @@ def start(booking: Booking, *, provider: str = "stripe", user: Any = None, now: 
     for _attempt in range(
         2
     ):  # the second time when the live payment turns out to be cancelled at the provider
+        _withdraw_others(booking, provider)
         payment = _intend(booking.pk, provider=provider, user=user, now=now)
         try:
             truth = _at_provider(payment, gateway)
@@ -83,14 +92,52 @@ def start(booking: Booking, *, provider: str = "stripe", user: Any = None, now: 
                     failure_code=str(error.details.get("provider_code", ""))[:64],
                 )
             raise ProviderUnavailable from error
-        payment = settle.record(payment.pk, truth, now=now)
+        if truth.awaits_capture:  # the customer has agreed already
+            payment = settle.settle(payment.pk)
+        else:
+            payment = settle.record(payment.pk, truth, now=now)
         if payment.status == PaymentStatus.CAPTURED:
             raise AlreadyPaid
         if payment.is_live and truth.status == PaymentStatus.CAPTURED:
             raise PaymentInDoubt  # not what we asked for, so settle took it for a break
         if payment.is_live:
-            return CheckoutSession(payment, truth.client_secret, gateway.publishable_key, truth.ref)
+            return CheckoutSession(
+                payment, truth.client_secret, gateway.publishable_key, truth.ref, truth.approve_url
+            )
     raise ProviderUnavailable
+
+
+def withdraw(payment: Payment) -> Payment:
+    """See to it that nobody can pay a live payment any more, and return it as it is then: cancelled, or paid if that was faster.
+
+    Raises Unavailable, OutcomeUnknown.
+    """
+    if payment.provider_ref is None:  # nobody was given what it takes to pay it
+        _mark(payment, PaymentStatus.CANCELLED)
+        payment.refresh_from_db()
+        return payment
+    truth = gateway_for(payment.provider).cancel_payment(payment.provider_ref)
+    return settle.record(payment.pk, truth, now=timezone.now())
+
+
+def _withdraw_others(booking: Booking, provider: str) -> None:
+    """Withdraw the live payment at another provider. One who does not answer is asked again by a job and does not stop the customer."""
+    other = booking.payments.filter(status__in=LIVE_STATUSES).exclude(provider=provider).first()
+    if other is None:
+        return
+    if other.provider_ref and other.status in (PaymentStatus.PROCESSING, PaymentStatus.UNKNOWN):
+        raise PaymentInDoubt
+    try:
+        other = withdraw(other)
+    except (Unavailable, OutcomeUnknown):
+        with transaction.atomic():
+            Payment.objects.filter(pk=other.pk, status=PaymentStatus.REQUIRES_ACTION).update(
+                status=PaymentStatus.CANCELLED
+            )
+            jobs.defer("payments.withdraw_payment", payment_id=str(other.pk))
+        return
+    if other.is_live:
+        raise PaymentInDoubt
 
 
 def _intend(booking_id: Any, *, provider: str, user: Any, now: datetime) -> Payment:
@@ -114,6 +161,8 @@ def _live_payment(booking: Booking, *, provider: str, user: Any, now: datetime) 
     if booking.status != Booking.Status.HELD or booking.hold_expires_at <= now:
         raise HoldExpired
     payment = booking.payments.filter(status__in=LIVE_STATUSES).first()
+    if payment is not None and payment.provider != provider:
+        raise PaymentInDoubt  # another tab chose another provider just now
     if payment is None:
         payment = Payment(
             booking=booking,
@@ -163,6 +212,8 @@ def _customer(payment: Payment, gateway: Gateway) -> str:
     known = ProviderCustomer.objects.filter(user=payment.user, provider=payment.provider).first()
     if known is None:
         ref = gateway.create_customer(payment.user)
+        if not ref:
+            return ""
         known, _created = ProviderCustomer.objects.get_or_create(
             user=payment.user, provider=payment.provider, defaults={"provider_ref": ref}
         )
