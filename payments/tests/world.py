@@ -9,6 +9,7 @@ import urllib.request
 from datetime import timedelta
 from typing import Any
 
+import requests
 from django.conf import settings
 from django.utils import timezone
 
@@ -23,8 +24,8 @@ def held_booking(product: Product | None = None, **more: Any) -> Booking:
     return hold(product or make_product(capacity=5), start=now + timedelta(days=2), now=now, **more).booking
 
 
-def checkout(booking: Booking) -> CheckoutSession:
-    return start(booking, now=timezone.now())
+def checkout(booking: Booking, *, provider: str = "stripe") -> CheckoutSession:
+    return start(booking, provider=provider, now=timezone.now())
 
 
 def pay(session: CheckoutSession, *, card: str = "pm_card_visa") -> int:
@@ -44,6 +45,14 @@ def pay(session: CheckoutSession, *, card: str = "pm_card_visa") -> int:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return error.code
+
+
+def approve(session: CheckoutSession, *, buyer: str = "at_once", decision: str = "approve") -> str:
+    """Do what the buyer does on PayPal's page; return the address that PayPal sends the browser to."""
+    answer = requests.post(
+        session.approve_url, data={"buyer": buyer, "decision": decision}, allow_redirects=False, timeout=20
+    )
+    return answer.headers.get("Location", "")
 
 
 def expire_hold(booking: Booking) -> None:
