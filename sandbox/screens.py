@@ -7,6 +7,7 @@ import datetime as dt
 import json
 import re
 import urllib.parse
+from collections.abc import Callable
 from typing import Any
 
 from flask import Blueprint, Response, abort, make_response, redirect, render_template, request, url_for
@@ -17,6 +18,12 @@ from sandbox.clock import ClockError
 from sandbox.control import ControlError, ledger_of, move_clock
 from sandbox.core import current
 from sandbox.faults import BEHAVIOURS, FaultError
+from sandbox.paypal import disputes as paypal_disputes
+from sandbox.paypal import payments as paypal_payments
+from sandbox.paypal.api import OPERATIONS
+from sandbox.paypal.call import Call
+from sandbox.paypal.errors import PayPalError
+from sandbox.paypal.orders import order_shown
 from sandbox.stripe import refunds
 from sandbox.stripe.cards import CARDS
 from sandbox.stripe.errors import StripeError
@@ -78,6 +85,7 @@ def everywhere() -> dict[str, Any]:
         "now": box.clock.now(),
         "clock_offset": box.clock.offset(),
         "pulse": pulse_of(),
+        "paypal_operations": OPERATIONS,
     }
 
 
@@ -114,7 +122,7 @@ def overview() -> str:
     return render_template(
         "overview.html", mails=sendgrid.mails(box, limit=5), mail_count=_count("SELECT count(*) AS n FROM mail"),
         texts=twilio.everything(box, limit=5), sms_count=_count("SELECT count(*) AS n FROM sms"),
-        intents=box.state.select("payment_intent", limit=5), ledger=ledger_of(box), deliveries=deliveries,
+        payments=_payments(5), ledger=ledger_of(box), deliveries=deliveries,
         endpoints=box.webhooks.endpoints(), faults=[fault for fault in box.faults.all() if fault["left"]], cards=CARDS,
     )  # fmt: skip
 
@@ -221,13 +229,102 @@ def conversation(number: str) -> str | BaseResponse | tuple[str, int]:
 # Payments
 
 
+def _payments(limit: int) -> list[dict[str, Any]]:
+    """Stripe's payment intents and PayPal's orders in one list, newest first."""
+    state = current().state
+    found = [
+        {
+            "path": f"/stripe-payments/{intent['id']}", "note": intent["description"], "provider": "Stripe",
+            **{name: intent[name] for name in ("id", "amount", "currency", "status", "created")},
+        }
+        for intent in state.select("payment_intent", limit=limit)
+    ] + [
+        {
+            "path": f"/paypal-payments/{order['id']}", "note": order["unit"].get("description"), "provider": "PayPal",
+            "id": order["id"], "amount": order["amount_minor"], "currency": order["currency"].lower(),
+            "status": _order_status(order), "created": order["created"],
+        }
+        for order in state.select("paypal_order", limit=limit)
+    ]  # fmt: skip
+    return sorted(found, key=lambda item: item["created"], reverse=True)[:limit]
+
+
+def _order_status(order: dict[str, Any]) -> str:
+    """A completed order is as good as its capture."""
+    capture = current().state.get("paypal_capture", order["capture"] or "")
+    return str((capture or order)["status"]).lower()
+
+
 @blueprint.get("/stripe-payments")
 def payments() -> str:
     state = current().state
+    refunds_made = [
+        {
+            "path": f"/stripe-payments/{refund['payment_intent']}", "provider": "Stripe",
+            **{name: refund[name] for name in ("id", "amount", "currency", "status", "created")},
+        }
+        for refund in state.select("refund", limit=PER_PAGE)
+    ] + [
+        {
+            "path": f"/paypal-payments/{(state.get('paypal_capture', refund['capture']) or {}).get('order')}",
+            "provider": "PayPal", "id": refund["id"], "amount": refund["amount_minor"],
+            "currency": refund["currency"].lower(), "status": refund["status"].lower(), "created": refund["created"],
+        }
+        for refund in state.select("paypal_refund", limit=PER_PAGE)
+    ]  # fmt: skip
+    events = [
+        {"type": event["type"], "about": event["data"]["object"]["id"], "created": event["created"]}
+        for event in state.select("event", limit=50)
+    ] + state.select("paypal_event", limit=50)
+
+    def newest(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return sorted(found, key=lambda item: item["created"], reverse=True)
+
     return render_template(
-        "payments.html", intents=state.select("payment_intent", limit=PER_PAGE),
-        refunds=state.select("refund", limit=PER_PAGE), events=state.select("event", limit=50), ledger=ledger_of(current()),
+        "payments.html",
+        payments=_payments(PER_PAGE),
+        refunds=newest(refunds_made),
+        events=newest(events)[:50],
+    )
+
+
+@blueprint.get("/paypal-payments/<order_id>")
+def paypal_payment(order_id: str) -> str:
+    box = current()
+    order = box.state.get("paypal_order", order_id)
+    if order is None:
+        abort(404, "There is no such payment; the sandbox may have been reset.")
+    capture = box.state.get("paypal_capture", order["capture"] or "")
+    about = {"capture": capture["id"]} if capture else {"capture": "none"}
+    returned = box.state.select("paypal_refund", equal=about)
+    disputed = box.state.select("paypal_dispute", equal=about)
+    ids = {order_id, *(item["id"] for item in (*returned, *disputed)), *([capture["id"]] if capture else [])}
+    shown = order_shown(Call(box), order)
+    return render_template(
+        "paypal_payment.html", order=order, capture=capture, refunds=returned, disputes=disputed, payer=shown.get("payer"),
+        status_now=_order_status(order),
+        events=[event for event in box.state.select("paypal_event", limit=2_000) if event["about"] in ids],
+        raw=json.dumps(shown, indent=2, ensure_ascii=False), problem=request.args.get("problem", ""),
     )  # fmt: skip
+
+
+@blueprint.post("/paypal-payments/<order_id>/act")
+def paypal_act(order_id: str) -> BaseResponse:
+    """The buttons of a PayPal payment: what banks, reviewers and buyers would do."""
+    acts: dict[str, Callable[[str, str], Any]] = {
+        "capture": lambda chosen, value: paypal_payments.finish_capture(current(), chosen, value),
+        "refund": lambda chosen, value: paypal_payments.finish_refund(current(), chosen, value),
+        "complain": lambda chosen, _value: paypal_disputes.open_dispute(current(), chosen),
+        "dispute": lambda chosen, value: paypal_disputes.resolve(current(), chosen, value),
+    }
+    form, problem = request.form, None
+    act = acts.get(form.get("act", ""))
+    try:
+        if act:
+            act(form.get("id", ""), form.get("value", ""))
+    except PayPalError as error:
+        problem = str(error)
+    return redirect(url_for("screens.paypal_payment", order_id=order_id, problem=problem), code=303)
 
 
 @blueprint.get("/stripe-payments/<intent_id>")

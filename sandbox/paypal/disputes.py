@@ -37,8 +37,11 @@ def open_dispute(box: Sandbox, capture_id: str, *, reason: str = "", amount_mino
             raise refused("NOT_DISPUTABLE", "Only a completed capture can be disputed, and only once.")
         if reason and reason not in REASONS:
             raise refused("NOT_DISPUTABLE", f"reason must be one of {', '.join(REASONS)}.")
-        if not 0 < amount <= left:
-            raise refused("NOT_DISPUTABLE", f"amount_minor must be from 1 to {left}.")
+        unit = money.step(capture["currency"])
+        if not 0 < amount <= left or amount % unit:
+            raise refused(
+                "NOT_DISPUTABLE", f"amount_minor must be from {unit} to {left}, in steps of {unit}."
+            )
         dispute = {
             "id": f"PP-R-{new_id(3)}-{new_id(9)}", "object": "paypal_dispute", "created": call.now, "updated": call.now,
             "capture": capture["id"], "amount_minor": amount, "currency": capture["currency"],

@@ -113,6 +113,8 @@ def _refuse_same_invoice(call: Call, unit: Body) -> None:
 
 
 def get(call: Call, order_id: str) -> Answer:
+    if call.query.get("fields", "payment_source") != "payment_source":  # which is always shown
+        raise malformed("fields", "INVALID_PARAMETER_VALUE", "payment_source or nothing.", location="query")
     return 200, order_shown(call, call.find("paypal_order", order_id))
 
 

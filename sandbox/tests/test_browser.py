@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
+from sandbox.tests import paypal
 from sandbox.tests.conftest import PUBLISHABLE_KEY, Process
 
 pytestmark = pytest.mark.browser
@@ -252,9 +253,26 @@ def test_the_frame_speaks_the_pages_language_and_wears_its_theme(
 
 
 def test_the_screens_fit_a_phone_and_say_what_arrives(box: Process, page: Page) -> None:
-    for path in ("/", "/mail", "/phone", "/stripe-payments", "/webhooks", "/faults", "/clock"):
+    order = paypal.Shop(box).order(description="Parking at Runway East")
+    pages = (f"/paypal-payments/{order}", f"/paypal/checkoutnow?token={order}")
+    for path in ("/", "/mail", "/phone", "/stripe-payments", "/webhooks", "/faults", "/clock", *pages):
         page.goto(box.url + path)
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), path
     page.goto(f"{box.url}/stripe-payments")
     box.stripe().v1.payment_intents.create({"amount": 4200, "currency": "eur"})
     expect(page.get_by_text("42.00 EUR")).to_be_visible()
+
+
+def test_a_buyer_approves_a_paypal_order_and_returns_to_the_shop(box: Process, page: Page) -> None:
+    shop = paypal.Shop(box)
+    order = shop.order()
+    page.route("https://shop.example/**", lambda route: route.fulfill(body="Back at the shop"))
+    page.goto(f"{shop.base}/checkoutnow?token={order}")
+    expect(page.get_by_label("pays at once")).to_be_checked()
+    page.get_by_label("pays by eCheck (pending)").check()
+    page.get_by_role("button", name="Approve").click()
+    expect(page.get_by_text("Back at the shop")).to_be_visible()
+    assert f"token={order}&PayerID=" in page.url
+    assert shop.get(f"v2/checkout/orders/{order}")["status"] == "APPROVED"
+    capture = shop.capture(order).json()["purchase_units"][0]["payments"]["captures"][0]
+    assert capture["status_details"] == {"reason": "ECHECK"}

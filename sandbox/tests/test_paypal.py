@@ -179,6 +179,9 @@ def test_bodies_that_are_not_json_objects_are_refused(shop: Shop) -> None:
     assert shop.call("GET", "v2/no/such").status_code == 404
     assert shop.call("DELETE", ORDERS).status_code == 405
     assert issue(shop.call("GET", f"{ORDERS}/X?foo=1"))[1] == "INVALID_PARAMETER"
+    assert issue(shop.call("GET", f"{ORDERS}/X?fields=all"))[1] == "INVALID_PARAMETER_VALUE"
+    mocked = shop.call("GET", f"{ORDERS}/X", headers={"PayPal-Mock-Response": "{}"})
+    assert issue(mocked) == (400, "INVALID_PARAMETER")
 
 
 # Idempotency
@@ -271,7 +274,12 @@ def test_a_shop_that_wants_its_money_now_is_offered_no_echeck(shop: Shop) -> Non
 
 @pytest.mark.parametrize(
     ("value", "currency", "fee", "net"),
-    [("50.00", "USD", "1.75", "48.25"), ("5000", "JPY", "185", "4815"), ("0.01", "USD", "0.01", "0.00")],
+    [
+        ("50.00", "USD", "1.75", "48.25"),
+        ("5000", "JPY", "185", "4815"),
+        ("0.01", "USD", "0.01", "0.00"),
+        ("5000", "HUF", "235", "4765"),
+    ],
 )
 def test_fees_are_exact(shop: Shop, value: str, currency: str, fee: str, net: str) -> None:
     breakdown = shop.paid(value, currency)["seller_receivable_breakdown"]
@@ -280,6 +288,11 @@ def test_fees_are_exact(shop: Shop, value: str, currency: str, fee: str, net: st
         fee,
         net,
     ]
+
+
+def test_whole_forints_are_booked_in_iso_minor_units(box: Process, shop: Shop) -> None:
+    shop.paid("5000", "HUF")
+    assert box.get("/ledger.json")["balances"]["huf"]["charged"] == 500_000
 
 
 def test_refunds_in_parts_never_exceed_the_capture(box: Process, shop: Shop) -> None:

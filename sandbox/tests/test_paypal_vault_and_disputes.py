@@ -240,3 +240,39 @@ def test_the_report_comes_in_pages(shop: Shop) -> None:
 )
 def test_senseless_searches_are_refused(shop: Shop, query: dict[str, Any]) -> None:
     assert search(shop, **query).status_code == 400
+
+
+# Screens
+
+
+def test_a_payment_is_steered_from_its_screen(box: Process, shop: Shop) -> None:
+    order_id = shop.order(description="Parking at Runway")
+    address = f"{box.url}/paypal-payments/{order_id}"
+    assert "approval page" in requests.get(address, timeout=10).text
+    shop.approve(order_id, "echeck")
+    capture = shop.capture(order_id).json()["purchase_units"][0]["payments"]["captures"][0]["id"]
+
+    def press(act: str, chosen: str, value: str = "") -> str:
+        return requests.post(
+            f"{address}/act", data={"act": act, "id": chosen, "value": value}, timeout=10
+        ).text
+
+    assert "Let it complete" in requests.get(address, timeout=10).text
+    assert "Let the buyer dispute it" in press("capture", capture, "COMPLETED")
+    assert "cannot become" in press("capture", capture, "COMPLETED")
+    assert "Let the seller win" in press("complain", capture)
+    opened = shop.get("v1/customer/disputes")["items"][0]["dispute_id"]
+    assert "resolved seller favour" in press("dispute", opened, "won")
+    refund = shop.refund(capture).json()["id"]
+    assert "failed" in press("refund", refund, "FAILED")
+    for path in ("/", "/stripe-payments"):
+        page = requests.get(box.url + path, timeout=10).text
+        assert f"/paypal-payments/{order_id}" in page
+    assert (
+        "paypal.orders.capture"
+        in requests.get(f"{box.url}/faults", headers={"Accept": "text/html"}, timeout=10).text
+    )
+    assert (
+        "PayPal IPN" in requests.get(f"{box.url}/webhooks", headers={"Accept": "text/html"}, timeout=10).text
+    )
+    assert requests.get(f"{box.url}/paypal-payments/none", timeout=10).status_code == 404
