@@ -297,13 +297,17 @@ PAYPAL_CLIENT_SECRET = env.str(
     "PAYPAL_CLIENT_SECRET", default="" if PRODUCTION else "sandbox-paypal-client-secret"
 )
 PAYPAL_WEBHOOK_ID = env.str("PAYPAL_WEBHOOK_ID", default="" if PRODUCTION else "WH-SANDBOX-PARKING")
-PAYPAL_RECEIVER_EMAIL = env.str("PAYPAL_RECEIVER_EMAIL", default="" if PRODUCTION else "seller@runway.example")
+PAYPAL_RECEIVER_EMAIL = env.str(
+    "PAYPAL_RECEIVER_EMAIL", default="" if PRODUCTION else "seller@runway.example"
+)
 PAYPAL_API_BASE = env.str(
     "PAYPAL_API_BASE", default="https://api-m.paypal.com" if PRODUCTION else f"{SANDBOX_URL}/paypal"
 )
 PAYPAL_IPN_URL = env.str(
     "PAYPAL_IPN_URL",
-    default="https://ipnpb.paypal.com/cgi-bin/webscr" if PRODUCTION else f"{SANDBOX_URL}/paypal/cgi-bin/webscr",
+    default="https://ipnpb.paypal.com/cgi-bin/webscr"
+    if PRODUCTION
+    else f"{SANDBOX_URL}/paypal/cgi-bin/webscr",
 )
 PAYPAL_TIMEOUT_SECONDS = env.int("PAYPAL_TIMEOUT_SECONDS", default=20)
 PAYPAL_LIVE_MODE = PAYPAL_API_BASE in ("https://api-m.paypal.com", "https://api.paypal.com")

@@ -171,5 +171,7 @@ def test_no_entry_starts_and_each_names_all_that_is_missing(entry: list[str]) ->
 
 
 def test_production_without_paypal_needs_nothing_of_it(settings: Any) -> None:
-    off = dict.fromkeys(("PAYPAL_CLIENT_ID", "PAYPAL_CLIENT_SECRET", "PAYPAL_WEBHOOK_ID", "PAYPAL_RECEIVER_EMAIL"), "")
+    off = dict.fromkeys(
+        ("PAYPAL_CLIENT_ID", "PAYPAL_CLIENT_SECRET", "PAYPAL_WEBHOOK_ID", "PAYPAL_RECEIVER_EMAIL"), ""
+    )
     assert _problems(settings, **off) == set()

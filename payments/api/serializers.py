@@ -88,7 +88,9 @@ class PayPalIntentAnswer(IntentAnswer):
     orderId = serializers.CharField()
     approveUrl = serializers.CharField(
         allow_blank=True,
-        help_text=_("Send the buyer there, then call confirm-paypal. Empty once there is nothing left to approve."),
+        help_text=_(
+            "Send the buyer there, then call confirm-paypal. Empty once there is nothing left to approve."
+        ),
     )
 
 

@@ -55,9 +55,10 @@ STATUS_OF_CAPTURE = {
 }
 STATUS_OF_REFUND = {"PENDING": "pending", "COMPLETED": "succeeded", "FAILED": "failed", "CANCELLED": "failed"}
 # developer.paypal.com, "Currency codes": what it settles in. Three of them it takes in whole units only.
-CURRENCIES = frozenset(
-    "AUD BRL CAD CHF CNY CZK DKK EUR GBP HKD HUF ILS JPY MXN MYR NOK NZD PHP PLN SEK SGD THB TWD USD".split()
-)
+CURRENCIES = frozenset({
+    "AUD", "BRL", "CAD", "CHF", "CNY", "CZK", "DKK", "EUR", "GBP", "HKD", "HUF", "ILS", "JPY", "MXN", "MYR", "NOK", "NZD",
+    "PHP", "PLN", "SEK", "SGD", "THB", "TWD", "USD",
+})  # fmt: skip
 WHOLE_UNITS = frozenset({"HUF", "JPY", "TWD"})
 LARGEST_MAJOR = 9_999_999
 # The buyer's side said no. Everything else in a 422 is between PayPal and us.

@@ -4,20 +4,33 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('payments', '0005_refund_words'),
+        ("payments", "0005_refund_words"),
     ]
 
     operations = [
         migrations.AlterField(
-            model_name='payment',
-            name='provider',
-            field=models.CharField(choices=[('stripe', 'Stripe'), ('paypal', 'PayPal')], default='stripe', max_length=16, verbose_name='provider'),
+            model_name="payment",
+            name="provider",
+            field=models.CharField(
+                choices=[("stripe", "Stripe"), ("paypal", "PayPal")],
+                default="stripe",
+                max_length=16,
+                verbose_name="provider",
+            ),
         ),
         migrations.AlterField(
-            model_name='refund',
-            name='source',
-            field=models.CharField(choices=[('staff', 'staff'), ('customer_cancellation', 'cancellation'), ('late_payment', 'paid too late, or twice'), ('external', 'made at the provider')], max_length=24, verbose_name='source'),
+            model_name="refund",
+            name="source",
+            field=models.CharField(
+                choices=[
+                    ("staff", "staff"),
+                    ("customer_cancellation", "cancellation"),
+                    ("late_payment", "paid too late, or twice"),
+                    ("external", "made at the provider"),
+                ],
+                max_length=24,
+                verbose_name="source",
+            ),
         ),
     ]

@@ -37,7 +37,9 @@ ADVICE = {
     "INSTRUMENT_DECLINED": gettext_lazy(
         "PayPal could not take the money from what you chose there. Nothing was taken. Choose something else at PayPal, or pay by card."
     ),
-    "PAYER_CANNOT_PAY": gettext_lazy("PayPal says that you cannot pay this way. Nothing was taken. Pay by card."),
+    "PAYER_CANNOT_PAY": gettext_lazy(
+        "PayPal says that you cannot pay this way. Nothing was taken. Pay by card."
+    ),
     "processing_error": gettext_lazy("The bank could not process the card just now. Try again in a minute."),
     "authentication_required": gettext_lazy(
         "Your bank wants to check that it is you. Try again and follow its steps."
@@ -112,7 +114,7 @@ def _session(request: HttpRequest, booking: Booking, *, provider: str) -> Checko
         return redirect("payments:return", reference=booking.reference)
     except DomainError as error:
         latest = _latest(booking)
-        if isinstance(error, checkout.PaymentInDoubt) and latest is not None and latest.status in WAITING:
+        if latest is not None and latest.provider_ref and latest.status in WAITING:
             return redirect("payments:return", reference=booking.reference)
         context |= {"reason": error.message, "others": _others(booking, provider)}
         return render(request, "payments/unavailable.html", context, status=503)

@@ -92,10 +92,9 @@ def start(booking: Booking, *, provider: str = "stripe", user: Any = None, now: 
                     failure_code=str(error.details.get("provider_code", ""))[:64],
                 )
             raise ProviderUnavailable from error
+        payment = settle.record(payment.pk, truth, now=now)
         if truth.awaits_capture:  # the customer has agreed already
             payment = settle.settle(payment.pk)
-        else:
-            payment = settle.record(payment.pk, truth, now=now)
         if payment.status == PaymentStatus.CAPTURED:
             raise AlreadyPaid
         if payment.is_live and truth.status == PaymentStatus.CAPTURED:

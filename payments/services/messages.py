@@ -15,7 +15,13 @@ from communications.catalogue import KINDS
 from communications.services import queue_message
 from foundation.money import Money
 
-BY_TEXT_TOO = {"payment_confirmation", "cancellation", "refund_issued", "late_payment_refunded", "second_payment_refunded"}
+BY_TEXT_TOO = {
+    "payment_confirmation",
+    "cancellation",
+    "refund_issued",
+    "late_payment_refunded",
+    "second_payment_refunded",
+}
 
 
 def tell(kind: str, booking: Any, *, about: str, **variables: str) -> None:

@@ -107,9 +107,7 @@ def test_being_refused_is_unavailable_and_the_next_call_goes_through(
     assert gateway.create_payment(payment, customer_ref="").status == "requires_action"
 
 
-def test_a_look_that_is_not_answered_is_unavailable(
-    provider: str, gateway: Gateway, sandbox: Any
-) -> None:
+def test_a_look_that_is_not_answered_is_unavailable(provider: str, gateway: Gateway, sandbox: Any) -> None:
     made = gateway.create_payment(submitted(provider), customer_ref="")
     sandbox.post("/faults", {"operation": FETCH[provider], "behaviour": "refuse", "status": 503, "times": 1})
     with pytest.raises(Unavailable):
@@ -158,7 +156,9 @@ def test_a_refund_sent_twice_is_one_and_carries_our_id(provider: str, gateway: G
     assert found.ref == first.ref
 
 
-def test_a_refund_that_was_done_and_then_broke_is_found(provider: str, gateway: Gateway, sandbox: Any) -> None:
+def test_a_refund_that_was_done_and_then_broke_is_found(
+    provider: str, gateway: Gateway, sandbox: Any
+) -> None:
     refund = requested(paid(provider), 700)
     sandbox.post("/faults", {"operation": REFUND[provider], "behaviour": "do_then_500", "times": 1})
     with pytest.raises(OutcomeUnknown):

@@ -29,13 +29,15 @@ logger = logging.getLogger(__name__)
 
 def ask_paypal(notification: Any) -> bytes:
     """The library's postback, which has no timeout and chooses its address by what the caller posted. Bound in payments.apps."""
-    return requests.post(
+    answer = requests.post(
         settings.PAYPAL_IPN_URL,
         data=b"cmd=_notify-validate&" + notification.query.encode("ascii"),
         headers={"Content-Type": "application/x-www-form-urlencoded", "User-Agent": "airport-parking"},
         timeout=settings.PAYPAL_TIMEOUT_SECONDS,
         allow_redirects=False,
-    ).content[:64]
+    )
+    answer.raise_for_status()
+    return answer.content[:64]
 
 
 @csrf_exempt
@@ -70,7 +72,7 @@ def door(request: HttpRequest) -> HttpResponse:
         return HttpResponse(status=503)
     notification._verify_postback()
     if notification.flag:
-        return _ignore("not verified")
+        return _ignore("not-verified")
     note(
         "paypal",
         event_ref=f"ipn:{notification.txn_id}:{notification.payment_status}",
@@ -92,13 +94,13 @@ def _payment_of(told: QueryDict) -> Payment | None:
 def _objection(told: QueryDict, payment: Payment | None) -> str:
     """Say why a notification cannot be about our money; "" when nothing speaks against it."""
     if settings.PRODUCTION and "test_ipn" in told:
-        return "test notification"
+        return "test-notification"
     if told.get("receiver_email", "").casefold() != settings.PAYPAL_RECEIVER_EMAIL.casefold():
-        return "another receiver"
+        return "another-receiver"
     if payment is None or not told.get("txn_id"):
-        return "unknown payment"
+        return "unknown-payment"
     if told.get("mc_currency") != payment.currency:
-        return "another currency"
+        return "another-currency"
     asked = payment.amount.major
     try:
         gross = Decimal(told.get("mc_gross", ""))
@@ -106,7 +108,7 @@ def _objection(told: QueryDict, payment: Payment | None) -> str:
         fits = gross == asked if gross >= 0 else -gross <= asked
     except InvalidOperation:  # no number, or NaN
         fits = False
-    return "" if fits else "another amount"
+    return "" if fits else "another-amount"
 
 
 def _ignore(reason: str) -> HttpResponse:
