@@ -18,10 +18,19 @@ from bookings.services.errors import CarParkFull
 from foundation import jobs
 from payments.gateways import gateway_for
 from payments.gateways.base import Declined, Gateway, OutcomeUnknown, ProviderPayment, Rejected
-from payments.models import PAYMENT_TRANSITIONS, BreakKind, Payment, PaymentStatus, Refund, RefundSource
+from payments.models import (
+    LIVE_STATUSES,
+    PAYMENT_TRANSITIONS,
+    BreakKind,
+    Payment,
+    PaymentStatus,
+    Refund,
+    RefundSource,
+)
 from payments.services import ledger, messages, refund
 from payments.services.breaks import open_break
 
+CAPTURING = (PaymentStatus.PROCESSING, PaymentStatus.UNKNOWN)
 PAYABLE = (Booking.Status.HELD, Booking.Status.EXPIRED)
 
 
@@ -49,7 +58,7 @@ def _capture(payment: Payment, truth: ProviderPayment, gateway: Gateway) -> Paym
     """Take what the customer agreed to: intent, call, record. A refusal is final for this payment; the customer starts another one."""
     if not _intend_capture(payment.pk, truth):
         return Payment.objects.select_related("booking").get(pk=payment.pk)
-    under_way = Payment.objects.filter(pk=payment.pk, status=PaymentStatus.PROCESSING)
+    under_way = Payment.objects.filter(pk=payment.pk, status__in=LIVE_STATUSES)
     try:
         taken = gateway.capture_payment(payment)
     except (Declined, Rejected) as error:
@@ -105,7 +114,9 @@ def record(payment_id: Any, truth: ProviderPayment | None, *, now: datetime) -> 
         if payment.is_live or newly_captured:  # the reason of a failure that is over stays
             payment.failure_code, payment.failure_message = truth.failure_code[:64], truth.failure_message
         waited = payment.status == PaymentStatus.PROCESSING
-        if truth.status in PAYMENT_TRANSITIONS[PaymentStatus(payment.status)]:
+        # An approval that somebody is about to capture is not waiting for the customer, although the provider says so still.
+        being_captured = truth.awaits_capture and payment.status in CAPTURING
+        if truth.status in PAYMENT_TRANSITIONS[PaymentStatus(payment.status)] and not being_captured:
             payment.status = truth.status
         if newly_captured:
             payment.captured_minor, payment.captured_at = truth.captured_minor, now

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 import urllib.parse
 from datetime import timedelta
 from typing import Any
@@ -12,6 +14,7 @@ import requests
 from django.conf import settings as current
 from django.core.cache import cache
 from django.core.management import call_command
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 from rest_framework.test import APIClient
@@ -189,6 +192,30 @@ def test_a_declined_buyer_is_told_and_can_pay_by_card(sandbox: Any) -> None:
     assert pay(card) == 200
     settle(card.payment.pk)
     assert state(booking) == "confirmed"
+
+
+def test_a_decline_that_two_look_at_together_is_a_decline_for_both(sandbox: Any) -> None:
+    """The webhook's job and the return page meet at PayPal."""
+    session = at_paypal(held_booking())
+    approve(session, buyer="declined")
+    sandbox.post(
+        "/faults", {"operation": "paypal.orders.capture", "behaviour": "slow", "seconds": 1, "times": 2}
+    )
+    seen: list[str] = []
+
+    def look(wait_seconds: float) -> None:
+        time.sleep(wait_seconds)
+        try:
+            seen.append(settle(session.payment.pk).status)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=look, args=(wait,)) for wait in (0, 0.4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert seen == ["failed", "failed"]
 
 
 # Too late, and pending
