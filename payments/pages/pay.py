@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 from urllib.parse import urlencode
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
@@ -147,8 +148,21 @@ def hold_expired(request: HttpRequest, booking: Booking, context: dict[str, Any]
 @never_cache
 @require_safe
 def returned(request: HttpRequest, reference: str) -> HttpResponse:
-    """Ask the provider how the payment went and go on: confirmed, back to the card form, or waiting."""
-    booking = booking_from(request, reference)
+    """Ask the provider how the payment went and go on: confirmed, back to the card form, or waiting.
+
+    Whoever booked in another program comes back in a browser that may not see the booking: what they agreed to is settled all the same.
+    """
+    try:
+        booking = booking_from(request, reference)
+    except Http404:
+        elsewhere = Payment.objects.filter(
+            booking__reference=reference, provider_ref=request.GET.get("token", "")[:255]
+        ).first()
+        if elsewhere is None:
+            raise
+        with contextlib.suppress(DomainError):  # the janitor asks again
+            settle.settle(elsewhere.pk)
+        return render(request, "payments/returned_elsewhere.html")
     payment = _latest(booking)
     if payment is None:
         return redirect("payments:pay", reference=booking.reference)

@@ -664,6 +664,17 @@ def test_a_program_pays_by_order_and_a_double_call_takes_the_money_once(sandbox:
     assert stranger.post("/api/payments/confirm-paypal", asked, format="json").status_code == 404
 
 
+def test_a_buyer_who_booked_elsewhere_comes_back_to_a_page_and_has_paid(sandbox: Any) -> None:
+    booking = held_booking()
+    back = approve(at_paypal(booking)).removeprefix(current.SITE_URL)
+    stranger = Client()
+    page = stranger.get(back)
+    assert "Go back to where you booked" in page.content.decode()
+    assert booking.driver_email not in page.content.decode()
+    assert state(booking) == "confirmed"
+    assert stranger.get(f"/pay/{booking.reference}/return?token=GUESSED").status_code == 404
+
+
 def test_a_program_is_told_when_paypal_is_not_offered(sandbox: Any, settings: Any) -> None:
     now = timezone.now()
     found = hold(make_product(capacity=5), start=now + timedelta(days=2), now=now)
