@@ -218,6 +218,8 @@ class PayPalGateway:
             },
             timeout=settings.PAYPAL_TIMEOUT_SECONDS,
         )
+        if answer.status_code in (401, 403):
+            _tokens.pop(_token_key(), None)
         if answer.status_code >= 500 or answer.status_code in (401, 403, 429):
             raise requests.HTTPError(f"PayPal answered {answer.status_code}.", response=answer)
         return answer
@@ -297,10 +299,6 @@ def _written(money: Money) -> dict[str, str]:
     return {"currency_code": money.currency, "value": value}
 
 
-def _money(amount: dict[str, Any] | None) -> Money | None:
-    return Money.from_major(amount["value"], amount["currency_code"]) if amount else None
-
-
 def _minor(amount: dict[str, Any]) -> int:
     return Money.from_major(amount["value"], amount["currency_code"]).amount_minor
 
@@ -316,7 +314,7 @@ def _payment(order: dict[str, Any]) -> ProviderPayment:
     unit = order["purchase_units"][0]
     capture = _capture(order)
     status = STATUS_OF_CAPTURE[capture["status"]] if capture else STATUS_OF_ORDER[order["status"]]
-    fee = _money((capture.get("seller_receivable_breakdown") or {}).get("paypal_fee"))
+    fee = (capture.get("seller_receivable_breakdown") or {}).get("paypal_fee")
     reason = (capture.get("status_details") or {}).get("reason") or ""
     links = {link["rel"]: link["href"] for link in order.get("links", [])}
     return ProviderPayment(
@@ -330,8 +328,8 @@ def _payment(order: dict[str, Any]) -> ProviderPayment:
         awaits_capture=order["status"] == "APPROVED" and not capture,
         method_label=_label(order),
         failure_code=(reason or "CAPTURE_DECLINED")[:64] if status == "failed" else "",
-        fee_minor=fee.amount_minor if fee else 0,
-        fee_currency=fee.currency if fee else "",
+        fee_minor=_minor(fee) if fee else 0,
+        fee_currency=fee["currency_code"] if fee else "",
         refunds=tuple(_refund(one) for one in (unit.get("payments") or {}).get("refunds") or []),
     )
 

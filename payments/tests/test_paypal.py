@@ -480,11 +480,15 @@ def test_what_is_no_event_is_refused_before_paypal_is_asked(client: Client, body
     assert client.get("/webhooks/paypal/").status_code == 405
 
 
-def test_while_paypal_cannot_verify_it_is_asked_to_send_again(held_webhooks: Any, client: Client) -> None:
+@pytest.mark.parametrize("status", [503, 401, 429])
+def test_while_paypal_cannot_verify_it_is_asked_to_send_again(
+    held_webhooks: Any, client: Client, status: int
+) -> None:
     approve(at_paypal(held_booking()))
     event = sent(held_webhooks, "CHECKOUT.ORDER.APPROVED")
     held_webhooks.post(
-        "/faults", {"operation": "paypal.webhooks.verify", "behaviour": "refuse", "status": 503, "times": 1}
+        "/faults",
+        {"operation": "paypal.webhooks.verify", "behaviour": "refuse", "status": status, "times": 1},
     )
     assert deliver(client, event) == 503
     assert deliver(client, event) == 200
