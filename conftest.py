@@ -90,6 +90,7 @@ def _schema_fingerprint() -> str:
     for package in (
         "django",
         "dj-stripe",
+        "django-paypal",
         "django-allauth",
         "procrastinate",
         "djangorestframework-simplejwt",
@@ -196,6 +197,8 @@ def _point_at_sandbox(port: int) -> None:
     settings.SANDBOX_URL = url
     settings.STRIPE_API_BASE = settings.STRIPE_API_HOST = stripe.api_base = f"{url}/stripe"
     settings.STRIPE_JS_URL = f"{url}/stripe-js/v3/"
+    settings.PAYPAL_API_BASE = f"{url}/paypal"
+    settings.PAYPAL_IPN_URL = f"{url}/paypal/cgi-bin/webscr"
     settings.SENDGRID_API_URL = f"{url}/sendgrid/v3/"
     settings.ANYMAIL = {**settings.ANYMAIL, "SENDGRID_API_URL": settings.SENDGRID_API_URL}
     settings.TWILIO_API_BASE = f"{url}/twilio"

@@ -241,6 +241,34 @@ KINDS: dict[str, Kind] = {
             has_sms=True,
         ),
         Kind(
+            "second_payment_refunded",
+            _("Paid a second time, which is given back"),
+            (
+                CUSTOMER,
+                REFERENCE,
+                Variable("amount", _("What is given back"), "£84.50"),
+                Variable("provider_name", _("Who took the second payment"), "PayPal"),
+                MANAGE_URL,
+            ),
+            has_sms=True,
+        ),
+        Kind(
+            "payment_failed",
+            _("A pending payment came to nothing"),
+            (
+                CUSTOMER,
+                REFERENCE,
+                Variable("amount", _("What was not paid"), "£84.50"),
+                Variable("provider_name", _("Who was asked to pay"), "PayPal"),
+                Variable(
+                    "search_url",
+                    _("Where to look for another space"),
+                    "https://parking.example/search",
+                    is_url=True,
+                ),
+            ),
+        ),
+        Kind(
             "refund_failed",
             _("Refund failed"),
             (CUSTOMER, REFERENCE, Variable("amount", _("What should have been given back"), "£20.00")),

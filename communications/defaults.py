@@ -130,6 +130,30 @@ TEMPLATES: dict[tuple[str, str], Words] = {
     ("late_payment_refunded", "sms"): Words(
         body="{{ reference }}: sorry, {{ car_park_name }} was full when your payment came. We refund all of it: {{ amount }}. More in our e-mail."
     ),
+    ("second_payment_refunded", "email"): Words(
+        subject="{{ reference }}: your second payment is given back",
+        heading="You paid twice, so {{ amount }} goes back",
+        body=(
+            "Hello {{ customer_name }},\n\nyour booking {{ reference }} was already paid when a second payment of {{ amount }} by "
+            "{{ provider_name }} arrived. The booking stands.\n\nWe are giving back all of the second payment. You need to do nothing for "
+            "that."
+        ),
+        button_label="See booking",
+        button_variable="manage_url",
+    ),
+    ("second_payment_refunded", "sms"): Words(
+        body="{{ reference }}: you paid twice. We refund the second payment, {{ amount }}. Your booking stands."
+    ),
+    ("payment_failed", "email"): Words(
+        subject="{{ reference }}: your payment did not go through",
+        heading="{{ provider_name }} did not receive your payment",
+        body=(
+            "Hello {{ customer_name }},\n\nyour payment of {{ amount }} for booking {{ reference }} was waiting for your bank, and came to "
+            "nothing. Nothing was taken by us, and you have no booking with us for these dates.\n\nYou can book again and pay another way."
+        ),
+        button_label="Book again",
+        button_variable="search_url",
+    ),
     ("refund_failed", "email"): Words(
         subject="{{ reference }}: your refund did not arrive",
         heading="Your refund was returned to us",

@@ -15,7 +15,11 @@ REQUIRED = (
     "STRIPE_WEBHOOK_SECRET", "STRIPE_WEBHOOK_UUID", "SENDGRID_API_KEY", "SENDGRID_WEBHOOK_VERIFICATION_KEY",
     "DEFAULT_FROM_EMAIL", "SUPPORT_EMAIL", "TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "TWILIO_FROM_NUMBER",
 )  # fmt: skip
-PROVIDER_ADDRESSES = ("STRIPE_API_BASE", "STRIPE_JS_URL", "SENDGRID_API_URL", "TWILIO_API_BASE")
+# PayPal is optional, but not by halves.
+REQUIRED_WITH_PAYPAL = ("PAYPAL_CLIENT_SECRET", "PAYPAL_WEBHOOK_ID", "PAYPAL_RECEIVER_EMAIL")
+PROVIDER_ADDRESSES = (
+    "STRIPE_API_BASE", "STRIPE_JS_URL", "PAYPAL_API_BASE", "PAYPAL_IPN_URL", "SENDGRID_API_URL", "TWILIO_API_BASE",
+)  # fmt: skip
 SHORTEST_SECRET = 50
 FEWEST_DIFFERENT_CHARACTERS = 12
 # What a secret looks like that somebody copied from an example or a laptop instead of making one.
@@ -69,7 +73,7 @@ def _missing() -> list[CheckMessage]:
             "is missing",
             f"Set {name} in the environment; .env.production.example says what it is.",
         )
-        for name in REQUIRED
+        for name in (*REQUIRED, *(REQUIRED_WITH_PAYPAL if settings.PAYPAL_CLIENT_ID else ()))
         if not _value(name)
     ]
 
@@ -94,7 +98,10 @@ def _weak_secrets() -> list[CheckMessage]:
         problems.append(
             _error("E003", "JWT_SIGNING_KEY", "equals SECRET_KEY", "Give tokens and sessions a secret each.")
         )
-    for name in ("STRIPE_WEBHOOK_SECRET", "SENDGRID_API_KEY", "TWILIO_AUTH_TOKEN"):
+    for name in (
+        "STRIPE_WEBHOOK_SECRET", "PAYPAL_CLIENT_ID", "PAYPAL_CLIENT_SECRET", "PAYPAL_WEBHOOK_ID", "SENDGRID_API_KEY",
+        "TWILIO_AUTH_TOKEN",
+    ):  # fmt: skip
         if _is_placeholder(_value(name)):
             problems.append(_error("E003", name, "is a placeholder", "Set the provider's own value."))
     return problems
@@ -124,7 +131,8 @@ def _addresses() -> list[CheckMessage]:
         problems.append(_error("E005", "SANDBOX_URL", "is set", "Production has no sandbox: remove it."))
     for name in PROVIDER_ADDRESSES:
         address = urlsplit(_value(name) or "")
-        if address.netloc and (address.scheme != "https" or _is_local(address.hostname or "")):
+        host = address.hostname or ""
+        if address.netloc and (address.scheme != "https" or _is_local(host) or ".sandbox." in host):
             problems.append(
                 _error("E005", name, "is not a provider's address", "Remove it: the default is right.")
             )

@@ -97,13 +97,19 @@ def _payments() -> dict[str, Any]:
     configured = (
         settings.STRIPE_SECRET_KEY and settings.STRIPE_PUBLISHABLE_KEY and settings.STRIPE_WEBHOOK_SECRET
     )
-    return {"status": "ok" if configured else "not_configured", "stripe": _mode(settings.STRIPE_API_BASE)}
+    return {
+        "status": "ok" if configured else "not_configured",
+        "stripe": _mode(settings.STRIPE_API_BASE, live=settings.STRIPE_LIVE_MODE),
+        "paypal": _mode(settings.PAYPAL_API_BASE, live=settings.PAYPAL_LIVE_MODE)
+        if settings.PAYPAL_CLIENT_ID
+        else "off",
+    }
 
 
-def _mode(base: str) -> str:
+def _mode(base: str, *, live: bool) -> str:
     if settings.SANDBOX_URL and base.startswith(settings.SANDBOX_URL):
         return "sandbox"
-    return "live" if settings.STRIPE_LIVE_MODE else "test"
+    return "live" if live else "test"
 
 
 def _messages() -> dict[str, Any]:

@@ -72,6 +72,7 @@ INSTALLED_APPS = [
     "csp",
     "anymail",
     "djstripe",
+    "payments.apps.InstantNotificationsConfig",  # django-paypal's
     "procrastinate.contrib.django",
     "phonenumber_field",
 ]
@@ -290,6 +291,26 @@ DJSTRIPE_FOREIGN_KEY_TO_FIELD = "id"
 DJSTRIPE_USE_NATIVE_JSONFIELD = True
 DJSTRIPE_WEBHOOK_EVENT_CALLBACK = "payments.webhooks.stripe.enqueue"
 DJSTRIPE_WEBHOOK_VALIDATION = "verify_signature"
+# PayPal is optional: without a client id it is offered nowhere.
+PAYPAL_CLIENT_ID = env.str("PAYPAL_CLIENT_ID", default="" if PRODUCTION else "sandbox-paypal-client-id")
+PAYPAL_CLIENT_SECRET = env.str(
+    "PAYPAL_CLIENT_SECRET", default="" if PRODUCTION else "sandbox-paypal-client-secret"
+)
+PAYPAL_WEBHOOK_ID = env.str("PAYPAL_WEBHOOK_ID", default="" if PRODUCTION else "WH-SANDBOX-PARKING")
+PAYPAL_RECEIVER_EMAIL = env.str(
+    "PAYPAL_RECEIVER_EMAIL", default="" if PRODUCTION else "seller@runway.example"
+)
+PAYPAL_API_BASE = env.str(
+    "PAYPAL_API_BASE", default="https://api-m.paypal.com" if PRODUCTION else f"{SANDBOX_URL}/paypal"
+)
+PAYPAL_IPN_URL = env.str(
+    "PAYPAL_IPN_URL",
+    default="https://ipnpb.paypal.com/cgi-bin/webscr"
+    if PRODUCTION
+    else f"{SANDBOX_URL}/paypal/cgi-bin/webscr",
+)
+PAYPAL_TIMEOUT_SECONDS = env.int("PAYPAL_TIMEOUT_SECONDS", default=20)
+PAYPAL_LIVE_MODE = PAYPAL_API_BASE in ("https://api-m.paypal.com", "https://api.paypal.com")
 CURRENCIES = env.list("CURRENCIES", default=["USD", "GBP", "EUR", "CAD", "AUD"])
 
 # --- Messages ---------------------------------------------------------------------------------------------------
@@ -362,6 +383,8 @@ _stripe_sources = (
     if not SANDBOX_URL
     else [SANDBOX_URL]
 )
+# Browsers hold the redirect that follows a form to the same rule as the form.
+_paypal_pages = [] if SANDBOX_URL or not PAYPAL_CLIENT_ID else ["https://*.paypal.com"]
 CONTENT_SECURITY_POLICY = {
     "EXCLUDE_URL_PREFIXES": ["/admin/"],  # see parking_site.urls: the admin sets its own, looser policy
     "DIRECTIVES": {
@@ -372,7 +395,7 @@ CONTENT_SECURITY_POLICY = {
         "connect-src": [SELF, SANDBOX_URL or "https://api.stripe.com"],
         "frame-src": [SELF, *_stripe_sources],
         "frame-ancestors": [NONE],
-        "form-action": [SELF, *_stripe_sources],
+        "form-action": [SELF, *_stripe_sources, *_paypal_pages],
         "base-uri": [NONE],
         "object-src": [NONE],
     },

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import djstripe.admin
+import paypal.standard.ipn.admin  # noqa: F401 as above
 from django import forms
 from django.apps import apps
 from django.contrib import admin, messages
@@ -22,6 +23,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
+from paypal.standard.ipn.models import PayPalIPN
 from unfold.admin import TabularInline
 from unfold.decorators import action, display
 
@@ -50,8 +52,9 @@ from payments.paper import evidence
 from payments.services import answers, desk
 from payments.services import refund as refunds
 
-# dj-stripe's own pages show API keys and can write at Stripe past our ledger. It registers them on import: import, then remove.
-for _model in apps.get_app_config(djstripe.admin.__name__.split(".")[0]).get_models():
+# dj-stripe's own pages show API keys and can write at Stripe past our ledger; django-paypal's send postbacks to addresses that the
+# caller chose. Both register on import: import, then remove.
+for _model in (*apps.get_app_config(djstripe.admin.__name__.split(".")[0]).get_models(), PayPalIPN):
     if admin.site.is_registered(_model):
         admin.site.unregister(_model)
 

@@ -8,7 +8,8 @@ from django.utils import timezone
 from procrastinate import RetryStrategy
 from procrastinate.contrib.django import app
 
-from payments.services import answers, documents, inbox, janitor, refund, settle
+from payments.models import Payment
+from payments.services import answers, checkout, documents, inbox, janitor, refund, settle
 
 logger = logging.getLogger(__name__)
 AGAIN = RetryStrategy(max_attempts=6, exponential_wait=3)
@@ -17,6 +18,11 @@ AGAIN = RetryStrategy(max_attempts=6, exponential_wait=3)
 @app.task(name="payments.settle_payment", retry=AGAIN)
 def settle_payment(payment_id: str) -> None:
     settle.settle(payment_id)
+
+
+@app.task(name="payments.withdraw_payment", retry=AGAIN)
+def withdraw_payment(payment_id: str) -> None:
+    checkout.withdraw(Payment.objects.select_related("booking").get(pk=payment_id))
 
 
 @app.task(name="payments.send_refund", retry=AGAIN)

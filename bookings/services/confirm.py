@@ -14,7 +14,7 @@ from foundation.transitions import change_status
 
 Status = Booking.Status
 
-__all__ = ["CarParkFull", "confirm", "lock_booking"]
+__all__ = ["CarParkFull", "confirm", "could_confirm", "lock_booking"]
 
 
 def lock_booking(booking_id: int) -> Booking:
@@ -23,6 +23,26 @@ def lock_booking(booking_id: int) -> Booking:
     Call inside a transaction. Raises Booking.DoesNotExist.
     """
     return with_places().select_for_update(of=("self",)).get(pk=booking_id)
+
+
+def could_confirm(booking: Booking, *, now: datetime) -> bool:
+    """Say whether confirm() would give a locked booking its space at this moment. Nothing is kept; nothing is promised.
+
+    May lock the day gates of the stay until the caller's transaction ends.
+    """
+    if booking.status != Status.EXPIRED:
+        return booking.status == Status.HELD
+    if booking.end_at <= now:
+        return False
+    try:
+        with transaction.atomic():
+            Occupancy.objects.filter(booking=booking).update(released_at=None)
+            transaction.set_rollback(True)  # the trigger has answered; the space stays where it was
+    except IntegrityError as error:
+        if capacity_error(error) is None:
+            raise
+        return False
+    return True
 
 
 def confirm(booking: Booking, *, now: datetime) -> None:

@@ -32,6 +32,12 @@ SAFE: dict[str, Any] = {
     "STRIPE_PUBLISHABLE_KEY": "pk_live_" + "a1B2" * 8,
     "STRIPE_WEBHOOK_SECRET": "whsec_" + "a1B2" * 8,
     "STRIPE_WEBHOOK_UUID": "5d0d4f0e-6f9b-4f3a-9a8e-0c5b7a1d2e3f",
+    "PAYPAL_CLIENT_ID": "AeA1QIZXiflr1",
+    "PAYPAL_CLIENT_SECRET": "ECYYrrSHdKfk",
+    "PAYPAL_WEBHOOK_ID": "8PT597110X687430LKGECATA",
+    "PAYPAL_RECEIVER_EMAIL": "seller@acme.net",
+    "PAYPAL_API_BASE": "https://api-m.paypal.com",
+    "PAYPAL_IPN_URL": "https://ipnpb.paypal.com/cgi-bin/webscr",
     "SENDGRID_API_KEY": "SG.a1b2c3",
     "SENDGRID_API_URL": "https://api.sendgrid.com/v3/",
     "SENDGRID_WEBHOOK_VERIFICATION_KEY": "MFkwEwYHKoZIzj0",
@@ -97,6 +103,13 @@ def test_a_complete_production_configuration_passes(settings: Any) -> None:
         ("SITE_URL", "https://10.0.0.4"),
         ("SANDBOX_URL", "http://127.0.0.1:8001"),
         ("STRIPE_API_BASE", "http://127.0.0.1:8001/stripe"),
+        ("PAYPAL_API_BASE", "http://127.0.0.1:8001/paypal"),
+        ("PAYPAL_API_BASE", "https://api-m.sandbox.paypal.com"),
+        ("PAYPAL_IPN_URL", "https://ipnpb.sandbox.paypal.com/cgi-bin/webscr"),
+        ("PAYPAL_CLIENT_SECRET", ""),
+        ("PAYPAL_CLIENT_SECRET", "sandbox-paypal-client-secret"),
+        ("PAYPAL_WEBHOOK_ID", ""),
+        ("PAYPAL_RECEIVER_EMAIL", ""),
         ("SENDGRID_API_URL", "http://mail.acme.net/"),
         ("TWILIO_API_BASE", "https://127.0.0.1/twilio"),
         ("STRIPE_SECRET_KEY", "sk_test_" + "a1B2" * 8),
@@ -155,3 +168,10 @@ def test_no_entry_starts_and_each_names_all_that_is_missing(entry: list[str]) ->
         "TWILIO_AUTH_TOKEN",
     ):
         assert f"{name} is" in run.stderr
+
+
+def test_production_without_paypal_needs_nothing_of_it(settings: Any) -> None:
+    off = dict.fromkeys(
+        ("PAYPAL_CLIENT_ID", "PAYPAL_CLIENT_SECRET", "PAYPAL_WEBHOOK_ID", "PAYPAL_RECEIVER_EMAIL"), ""
+    )
+    assert _problems(settings, **off) == set()

@@ -13,6 +13,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from foundation.api import StrictSerializer, UtcInstant
+from payments.models import Provider
 
 LONGEST_AMOUNT = 40
 
@@ -65,7 +66,7 @@ class IntentInput(StrictSerializer):
     bookingId = serializers.CharField(max_length=32)
     amount = AmountField(required=False, help_text=_("Compared with our price; a different one is refused."))
     currency = serializers.CharField(max_length=3, required=False)
-    provider = serializers.ChoiceField(choices=["stripe"], default="stripe")
+    provider = serializers.ChoiceField(choices=Provider.choices, default=Provider.STRIPE)
     methodId = serializers.UUIDField(
         required=False,
         help_text=_("Pay with this saved method of the caller's now, without entering a card."),
@@ -75,6 +76,10 @@ class IntentInput(StrictSerializer):
     )
 
     def validate(self, asked: dict[str, Any]) -> dict[str, Any]:
+        if asked["provider"] != Provider.STRIPE and ("methodId" in asked or asked.get("saveMethod")):
+            raise serializers.ValidationError(
+                {"provider": [_("Only cards are saved: leave out methodId and saveMethod.")]}
+            )
         if "methodId" in asked and asked.get("saveMethod"):
             raise serializers.ValidationError(
                 {"saveMethod": [_("The method is saved already: send one of the two.")]}
@@ -84,17 +89,35 @@ class IntentInput(StrictSerializer):
 
 class IntentAnswer(serializers.Serializer):
     paymentId = serializers.UUIDField()
-    provider = serializers.CharField()
     amount = serializers.CharField()
     currency = serializers.CharField()
     status = serializers.CharField()
+
+
+class StripeIntentAnswer(IntentAnswer):
+    provider = serializers.ChoiceField(choices=["stripe"])
     paymentIntentId = serializers.CharField()
     clientSecret = serializers.CharField()
     publishableKey = serializers.CharField()
 
 
-class ConfirmInput(StrictSerializer):
+class PayPalIntentAnswer(IntentAnswer):
+    provider = serializers.ChoiceField(choices=["paypal"])
+    orderId = serializers.CharField()
+    approveUrl = serializers.CharField(
+        allow_blank=True,
+        help_text=_(
+            "Send the buyer there, then call confirm-paypal. Empty once there is nothing left to approve."
+        ),
+    )
+
+
+class ConfirmStripeInput(StrictSerializer):
     paymentIntentId = serializers.RegexField(r"^pi_[A-Za-z0-9_]{1,250}$")
+
+
+class ConfirmPayPalInput(StrictSerializer):
+    orderId = serializers.RegexField(r"^[A-Z0-9]{8,36}$")
 
 
 class ConfirmAnswer(serializers.Serializer):

@@ -9,6 +9,7 @@ urlpatterns = [
     path("payments/methods", methods.MethodsView.as_view()),
     path("payments/methods/<uuid:method_id>", methods.MethodView.as_view()),
     path("payments/methods/<uuid:method_id>/default", methods.DefaultMethodView.as_view()),
+    path("payments/confirm-paypal", views.ConfirmPayPalView.as_view()),
     path("payments/refund", views.RefundView.as_view()),
     path("payments/transactions", views.TransactionsView.as_view()),
     path("payments/transactions/<uuid:transaction_id>", views.TransactionView.as_view()),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, PolymorphicProxySerializer, extend_schema
 from rest_framework.exceptions import NotAuthenticated
 from rest_framework.permissions import AllowAny, IsAuthenticated
 from rest_framework.request import Request
@@ -24,6 +25,7 @@ from foundation.errors import DomainError, InvalidInput, NotAllowed, NotFound
 from foundation.money import Money
 from payments.api import serializers as s
 from payments.api import transactions
+from payments.gateways import offered
 from payments.models import Payment, Refund
 from payments.services import checkout
 from payments.services.charge import pay_with_saved
@@ -52,6 +54,13 @@ INTENT_KEY = OpenApiParameter(
         "A repeat with the same key gets the same answer. Without the header the key is derived from the caller and "
         "the booking: repeats then share the booking's one live payment."
     ),
+)
+
+
+INTENT_ANSWER = PolymorphicProxySerializer(
+    component_name="IntentAnswer",
+    serializers={"stripe": s.StripeIntentAnswer, "paypal": s.PayPalIntentAnswer},
+    resource_type_field_name="provider",
 )
 
 
@@ -101,7 +110,7 @@ def amount_from(text: str, currency: str) -> Money:
 class CreateIntentView(CustomerView):
     @extend_schema(
         request=s.IntentInput,
-        responses={201: s.IntentAnswer},
+        responses={201: INTENT_ANSWER},
         parameters=[INTENT_KEY, GUEST_TOKEN],
         tags=["payments"],
     )
@@ -115,6 +124,8 @@ class CreateIntentView(CustomerView):
         asked = valid(s.IntentInput, request)
         booking = self.booking(request, asked["bookingId"], to_change=True)
         _compare(asked, booking.total)
+        if asked["provider"] not in offered(booking.total):
+            raise InvalidInput(_("This provider is not offered for this booking."), field="provider")
         user = request.user if request.user.is_authenticated else None
         if user is None and ("methodId" in asked or asked.get("saveMethod")):
             raise NotAllowed(_("Saved cards belong to an account: sign in with a bearer token."))
@@ -138,12 +149,21 @@ class CreateIntentView(CustomerView):
                 "amount": payment.amount.to_major(),
                 "currency": payment.currency,
                 "status": payment.status,
-                "paymentIntentId": session.provider_ref,
-                "clientSecret": session.client_secret,
-                "publishableKey": session.publishable_key,
+                **SECRETS_OF[payment.provider](session),
             },
             status=201,
         )
+
+
+# What the customer's side needs of each provider, and nothing of the others.
+SECRETS_OF: dict[str, Callable[[checkout.CheckoutSession], dict[str, str]]] = {
+    "stripe": lambda session: {
+        "paymentIntentId": session.provider_ref,
+        "clientSecret": session.client_secret,
+        "publishableKey": session.publishable_key,
+    },
+    "paypal": lambda session: {"orderId": session.provider_ref, "approveUrl": session.approve_url},
+}
 
 
 def _compare(asked: dict[str, Any], price: Money) -> None:
@@ -162,16 +182,13 @@ def _compare(asked: dict[str, Any], price: Money) -> None:
         )
 
 
-class ConfirmStripeView(CustomerView):
-    @extend_schema(
-        request=s.ConfirmInput, responses={200: s.ConfirmAnswer}, parameters=[GUEST_TOKEN], tags=["payments"]
-    )
-    def post(self, request: Request) -> Response:
-        """Look the payment up at Stripe and say where it and the booking stand. Repeating it does no harm."""
-        asked = valid(s.ConfirmInput, request)
+class ConfirmView(CustomerView):
+    """Settle a payment that the customer has agreed to at its provider."""
+
+    def settled(self, request: Request, *, provider: str, provider_ref: str) -> Response:
         payment = (
             Payment.objects.select_related("booking")
-            .filter(provider="stripe", provider_ref=asked["paymentIntentId"])
+            .filter(provider=provider, provider_ref=provider_ref)
             .first()
         )
         if payment is None:
@@ -187,6 +204,36 @@ class ConfirmStripeView(CustomerView):
                 "bookingStatus": booking_status,
             }
         )
+
+
+class ConfirmStripeView(ConfirmView):
+    @extend_schema(
+        request=s.ConfirmStripeInput,
+        responses={200: s.ConfirmAnswer},
+        parameters=[GUEST_TOKEN],
+        tags=["payments"],
+    )
+    def post(self, request: Request) -> Response:
+        """Look the payment up at Stripe and say where it and the booking stand. Repeating it does no harm."""
+        asked = valid(s.ConfirmStripeInput, request)
+        return self.settled(request, provider="stripe", provider_ref=asked["paymentIntentId"])
+
+
+class ConfirmPayPalView(ConfirmView):
+    @extend_schema(
+        request=s.ConfirmPayPalInput,
+        responses={200: s.ConfirmAnswer},
+        parameters=[GUEST_TOKEN],
+        tags=["payments"],
+    )
+    def post(self, request: Request) -> Response:
+        """Take what the buyer approved at PayPal, once, and say where the payment and the booking stand. Repeating it does no harm.
+
+        "processing" means that PayPal waits for the buyer's bank: the booking is confirmed when the money is there. "cancelled" means
+        that the time to pay was over, so nothing was taken.
+        """
+        asked = valid(s.ConfirmPayPalInput, request)
+        return self.settled(request, provider="paypal", provider_ref=asked["orderId"])
 
 
 class RefundView(CustomerView):

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from foundation.money import Money
 from payments.gateways.base import Gateway, Rejected
+from payments.models import Provider
 
 
 def gateway_for(provider: str) -> Gateway:
-    """Return the gateway of a provider ("stripe"). Raises Rejected for one that is not built in."""
+    """Return the gateway of a provider ("stripe", "paypal"). Raises Rejected for one that is not built in."""
+    from payments.gateways.paypal import PayPalGateway
     from payments.gateways.stripe import StripeGateway
 
-    if provider == "stripe":
-        return StripeGateway()
-    raise Rejected(f"There is no payment provider called {provider[:32]!r}.")
+    gateways: dict[str, type[Gateway]] = {Provider.STRIPE: StripeGateway, Provider.PAYPAL: PayPalGateway}
+    if provider not in gateways:
+        raise Rejected(f"There is no payment provider called {provider[:32]!r}.")
+    return gateways[provider]()
+
+
+def offered(amount: Money) -> list[str]:
+    """Return the providers that a customer may choose from for this amount, the first one first."""
+    return [name for name in Provider.values if gateway_for(name).takes(amount)]

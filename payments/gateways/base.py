@@ -14,6 +14,7 @@ from django.db import connection
 from django.utils.translation import gettext_lazy as _
 
 from foundation.errors import DomainError
+from foundation.money import Money
 
 _calls_under_way = threading.BoundedSemaphore(settings.PROVIDER_CALLS_AT_ONCE)
 LONGEST_WAIT_SECONDS = 1.0  # for one of those places
@@ -58,6 +59,10 @@ class Rejected(ProviderError):
 
 class Missing(Rejected):
     """The provider does not have what the request names, such as a customer that somebody deleted there."""
+
+
+class Gone(Rejected):
+    """The provider knows no such payment any more, so nobody can pay with it."""
 
 
 class Unavailable(ProviderError):
@@ -159,6 +164,8 @@ class ProviderPayment:
 
     `bank_asks`: the bank's question (3-D Secure) is open now. `needs_customer`: it is, or the payment failed for want of it.
     `keeps_method`: the provider will keep the method for the customer once it is paid; `kept_method` is then what it keeps.
+    `approve_url` is where the customer agrees to pay, when that is a page of the provider's. `awaits_capture`: the customer agreed,
+    and nothing is taken before capture_payment is called.
     """
 
     ref: str
@@ -167,7 +174,9 @@ class ProviderPayment:
     currency: str
     captured_minor: int
     our_id: str
-    client_secret: str
+    client_secret: str = ""
+    approve_url: str = ""
+    awaits_capture: bool = False
     method_label: str = ""
     failure_code: str = ""
     failure_message: str = ""
@@ -182,19 +191,64 @@ class ProviderPayment:
     disputes: tuple[ProviderDispute, ...] = ()
 
 
+class WithoutSavedMethods:
+    """For a provider that keeps no methods of our customers and tells of no disputes: what asks for it anyway is our fault."""
+
+    def revise_payment(self, ref: str, *, customer_ref: str, keep_method: bool) -> ProviderPayment:
+        raise Rejected
+
+    def charge_method(self, ref: str, method_ref: str, *, is_off_session: bool) -> None:
+        raise Rejected
+
+    def create_setup(self, customer_ref: str) -> ProviderSetup:
+        raise Rejected
+
+    def fetch_setup(self, ref: str) -> ProviderSetup | None:
+        return None
+
+    def fetch_method(self, ref: str) -> ProviderMethod | None:
+        return None
+
+    def detach_method(self, ref: str) -> None:
+        raise Rejected
+
+    def answer_dispute(self, ref: str, evidence: Evidence) -> None:
+        raise Rejected
+
+    def disputed_payments(self, *, since: datetime) -> list[str]:
+        return []
+
+
 class Gateway(Protocol):
+    """A payment provider. Where its abilities differ, it says so here, and nobody else asks which provider it is."""
+
     resend_window_hours: int
     publishable_key: str
 
+    def takes(self, amount: Money) -> bool:
+        """Say whether the provider is configured and can take exactly this amount."""
+
     def create_payment(self, payment: Any, *, customer_ref: str) -> ProviderPayment: ...
     def find_payment(self, payment_id: str, *, since: datetime) -> ProviderPayment | None: ...
-    def fetch_payment(self, ref: str) -> ProviderPayment: ...
+
+    def fetch_payment(self, ref: str) -> ProviderPayment:
+        """Return the payment as it is now. Raises Gone, Unavailable, Rejected."""
+
+    def capture_payment(self, payment: Any) -> ProviderPayment:
+        """Take what the customer agreed to (`awaits_capture`), under a key of its own: a repeat takes nothing more. Raises Declined."""
+
     def revise_payment(self, ref: str, *, customer_ref: str, keep_method: bool) -> ProviderPayment: ...
     def charge_method(self, ref: str, method_ref: str, *, is_off_session: bool) -> None: ...
-    def cancel_payment(self, ref: str) -> None: ...
+
+    def cancel_payment(self, ref: str) -> ProviderPayment:
+        """See to it that nobody can pay it any more, and return it as it is after that: paid, if that was faster."""
+
     def refund(self, refund: Any) -> ProviderRefund: ...
     def find_refund(self, payment_ref: str, refund_id: str) -> ProviderRefund | None: ...
-    def create_customer(self, user: Any) -> str: ...
+
+    def create_customer(self, user: Any) -> str:
+        """Return the provider's reference for our user; "" where the provider keeps none."""
+
     def create_setup(self, customer_ref: str) -> ProviderSetup: ...
     def fetch_setup(self, ref: str) -> ProviderSetup | None: ...
     def fetch_method(self, ref: str) -> ProviderMethod | None: ...

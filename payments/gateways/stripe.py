@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import stripe
 from django.conf import settings
 
+from foundation.money import Money
 from payments.gateways.base import (
     Declined,
     DisputeMove,
     Evidence,
+    Gone,
     Missing,
     OutcomeUnknown,
     ProviderDispute,
@@ -94,6 +96,9 @@ class StripeGateway:
             http_client=stripe.RequestsClient(timeout=settings.STRIPE_TIMEOUT_SECONDS),
         )
 
+    def takes(self, amount: Money) -> bool:
+        return bool(settings.STRIPE_SECRET_KEY)
+
     def create_payment(self, payment: Any, *, customer_ref: str) -> ProviderPayment:
         """Create the intent under the payment's own key, so a repeat finds the first one."""
         params: PaymentIntentCreateParams = {
@@ -133,7 +138,10 @@ class StripeGateway:
 
     def fetch_payment(self, ref: str) -> ProviderPayment:
         """Return the intent with its charge, fee, refunds and disputes as they are now."""
-        intent = _read(lambda: self._client.v1.payment_intents.retrieve(ref, {"expand": EXPAND}))
+        try:
+            intent = _read(lambda: self._client.v1.payment_intents.retrieve(ref, {"expand": EXPAND}))
+        except Missing as error:
+            raise Gone(**error.details) from error
         refunds: list[ProviderRefund] = []
         if intent.status == "succeeded":
             page = _read(
@@ -175,9 +183,17 @@ class StripeGateway:
         key = f"charge-{uuid.uuid4()}"  # a new one each time: an old key would bring back the decline that was cured since
         _write(lambda: self._client.v1.payment_intents.confirm(ref, params, {"idempotency_key": key}))
 
-    def cancel_payment(self, ref: str) -> None:
-        """Cancel an intent that nobody may pay any more. Raises Rejected when it is already final."""
-        _write(lambda: self._client.v1.payment_intents.cancel(ref))
+    def capture_payment(self, payment: Any) -> ProviderPayment:
+        """Stripe takes the money as the customer confirms: there is nothing left to do."""
+        return self.fetch_payment(payment.provider_ref)
+
+    def cancel_payment(self, ref: str) -> ProviderPayment:
+        """Cancel an intent that nobody may pay any more; one that is already final stays what it is."""
+        try:
+            return _payment(_write(lambda: self._client.v1.payment_intents.cancel(ref)))
+        except Rejected as error:
+            logger.info("intent %s was not cancelled: %s", ref, error.details)
+            return self.fetch_payment(ref)
 
     def refund(self, refund: Any) -> ProviderRefund:
         """Send money back under the refund's own key."""

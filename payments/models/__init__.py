@@ -15,6 +15,7 @@ from payments.models.payment import (
     PAYMENT_TRANSITIONS,
     Payment,
     PaymentStatus,
+    Provider,
     ProviderCustomer,
 )
 from payments.models.provider_event import EventStatus, ProviderEvent
@@ -45,6 +46,7 @@ __all__ = [
     "LedgerTransaction",
     "Payment",
     "PaymentStatus",
+    "Provider",
     "ProviderCustomer",
     "ProviderEvent",
     "Refund",

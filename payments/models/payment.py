@@ -13,6 +13,13 @@ from foundation.money import Money
 from foundation.transitions import Transitions
 
 
+class Provider(models.TextChoices):
+    """In the order in which customers are offered them."""
+
+    STRIPE = "stripe", "Stripe"
+    PAYPAL = "paypal", "PayPal"
+
+
 class PaymentStatus(models.TextChoices):
     CREATED = "created", _("created")
     SUBMITTED = "submitted", _("sent to the provider")
@@ -70,7 +77,9 @@ class Payment(models.Model):
         related_name="payments",
         verbose_name=_("customer"),
     )
-    provider = models.CharField(_("provider"), max_length=16, default="stripe")
+    provider = models.CharField(
+        _("provider"), max_length=16, choices=Provider.choices, default=Provider.STRIPE
+    )
     provider_ref = models.CharField(_("provider reference"), max_length=255, null=True, blank=True)  # noqa: DJ001 unique where known
     status = models.CharField(
         _("status"), max_length=16, choices=PaymentStatus.choices, default=PaymentStatus.CREATED

@@ -38,7 +38,7 @@ REFUND_TRANSITIONS: Transitions = {
 class RefundSource(models.TextChoices):
     STAFF = "staff", _("staff")
     CUSTOMER_CANCELLATION = "customer_cancellation", _("cancellation")
-    LATE_PAYMENT = "late_payment", _("paid too late")
+    LATE_PAYMENT = "late_payment", _("paid too late, or twice")
     EXTERNAL = "external", _("made at the provider")
 
 

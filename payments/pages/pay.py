@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from typing import Any
 from urllib.parse import urlencode
@@ -9,7 +10,7 @@ from urllib.parse import urlencode
 from django.conf import settings
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
@@ -24,10 +25,12 @@ from bookings.pages.limits import limit_posts
 from bookings.pages.manage import pass_context
 from foundation.errors import DomainError, NotFound
 from payments import queries
-from payments.models import Payment, PaymentStatus
+from payments.gateways import offered
+from payments.models import Payment, PaymentStatus, Provider
 from payments.pages.methods import shown
 from payments.services import checkout, settle
 from payments.services.charge import MethodDeclined, pay_with_saved
+from payments.services.checkout import CheckoutSession
 from payments.services.methods import MethodRemoved, own_method
 
 PAID = (Booking.Status.CONFIRMED, Booking.Status.ARRIVED, Booking.Status.COMPLETED)
@@ -39,6 +42,12 @@ ADVICE = {
     "expired_card": gettext_lazy("The card has expired. Use another card."),
     "incorrect_cvc": gettext_lazy("The security code does not match. Check it and try again."),
     "lost_card": gettext_lazy("Your bank declined the card. Use another card."),
+    "INSTRUMENT_DECLINED": gettext_lazy(
+        "PayPal could not take the money from what you chose there. Nothing was taken. Choose something else at PayPal, or pay by card."
+    ),
+    "PAYER_CANNOT_PAY": gettext_lazy(
+        "PayPal says that you cannot pay this way. Nothing was taken. Pay by card."
+    ),
     "processing_error": gettext_lazy("The bank could not process the card just now. Try again in a minute."),
     "authentication_required": gettext_lazy(
         "Your bank wants to check that it is you. Try again and follow its steps."
@@ -52,25 +61,15 @@ ADVICE = {
 @never_cache
 @require_safe
 def pay(request: HttpRequest, reference: str) -> HttpResponse:
-    """Show the card form for a held booking. Opening it twice, or refreshing it, finds the same payment."""
+    """Show the card form for a held booking, and the other ways to pay below it.
+
+    Opening it twice, or refreshing it, finds the same payment. Who comes back from PayPal without having agreed has left it.
+    """
     booking = booking_from(request, reference, to_change=True)
-    if booking.status in PAID:
-        return redirect("payments:confirmed", reference=booking.reference)
+    session = _session(request, booking, provider=Provider.STRIPE)
+    if isinstance(session, HttpResponse):
+        return session
     now = timezone.now()
-    context = pass_context(booking)
-    if booking.status == Booking.Status.CANCELLED:
-        return redirect("bookings:detail", reference=booking.reference)
-    if booking.status != Booking.Status.HELD or booking.hold_expires_at <= now:
-        return hold_expired(request, booking, context)
-    user = request.user if request.user.is_authenticated else None
-    try:
-        session = checkout.start(booking, user=user, now=now)
-    except checkout.HoldExpired:
-        return hold_expired(request, booking, context)
-    except checkout.AlreadyPaid:
-        return redirect("payments:return", reference=booking.reference)
-    except DomainError as error:
-        return render(request, "payments/unavailable.html", context | {"reason": error.message}, status=503)
     stored = _stored(request)
     chosen = next((one for one in stored if one["id"] == session.payment.stored_method_id), None)
     # The bank's question about a saved card is open. Without it, or past it, the customer chooses how to pay.
@@ -78,9 +77,11 @@ def pay(request: HttpRequest, reference: str) -> HttpResponse:
     return render(
         request,
         "payments/bank_asks.html" if bank_asks else "payments/pay.html",
-        context
+        pass_context(booking)
         | {
             "session": session,
+            "others": _others(booking, Provider.STRIPE),
+            "given_up": request.GET.get("given_up") == "1",
             "methods": stored,
             "chosen": chosen or (stored[0] if stored else None),
             "stripe_js_url": settings.STRIPE_JS_URL,
@@ -139,6 +140,51 @@ def _stored(request: HttpRequest) -> list[dict[str, Any]]:
     return [one for one in map(shown, queries.stored_methods(request.user)) if not one["has_expired"]]
 
 
+@never_cache
+@require_POST
+def pay_with_paypal(request: HttpRequest, reference: str) -> HttpResponse:
+    """Lead the customer to PayPal's own page, where they agree; they come back to `returned`."""
+    booking = booking_from(request, reference, to_change=True)
+    if Provider.PAYPAL not in offered(booking.total):
+        return redirect("payments:pay", reference=booking.reference)
+    session = _session(request, booking, provider=Provider.PAYPAL)
+    if isinstance(session, HttpResponse):
+        return session
+    return redirect(session.approve_url or reverse("payments:return", args=[booking.reference]))
+
+
+def _session(request: HttpRequest, booking: Booking, *, provider: str) -> CheckoutSession | HttpResponse:
+    """Start paying, or say on a page why that is not possible or not needed any more."""
+    if booking.status in PAID:
+        return redirect("payments:confirmed", reference=booking.reference)
+    if booking.status == Booking.Status.CANCELLED:
+        return redirect("bookings:detail", reference=booking.reference)
+    now = timezone.now()
+    context = pass_context(booking)
+    if booking.status != Booking.Status.HELD or booking.hold_expires_at <= now:
+        latest = _latest(booking)
+        if latest is not None and latest.status in WAITING:
+            return redirect("payments:return", reference=booking.reference)
+        return hold_expired(request, booking, context)
+    user = request.user if request.user.is_authenticated else None
+    try:
+        return checkout.start(booking, provider=provider, user=user, now=now)
+    except checkout.HoldExpired:
+        return hold_expired(request, booking, context)
+    except checkout.AlreadyPaid:
+        return redirect("payments:return", reference=booking.reference)
+    except DomainError as error:
+        latest = _latest(booking)
+        if latest is not None and latest.provider_ref and latest.status in WAITING:
+            return redirect("payments:return", reference=booking.reference)
+        context |= {"reason": error.message, "others": _others(booking, provider)}
+        return render(request, "payments/unavailable.html", context, status=503)
+
+
+def _others(booking: Booking, provider: str) -> list[str]:
+    return [name for name in offered(booking.total) if name != provider]
+
+
 def hold_expired(request: HttpRequest, booking: Booking, context: dict[str, Any]) -> HttpResponse:
     """Say that the space was let go, with one button that books again with the same details."""
     again = {
@@ -162,8 +208,21 @@ def hold_expired(request: HttpRequest, booking: Booking, context: dict[str, Any]
 @never_cache
 @require_safe
 def returned(request: HttpRequest, reference: str) -> HttpResponse:
-    """Ask the provider how the payment went and go on: confirmed, back to the card form, or waiting."""
-    booking = booking_from(request, reference)
+    """Ask the provider how the payment went and go on: confirmed, back to the card form, or waiting.
+
+    Whoever booked in another program comes back in a browser that may not see the booking: what they agreed to is settled all the same.
+    """
+    try:
+        booking = booking_from(request, reference)
+    except Http404:
+        elsewhere = Payment.objects.filter(
+            booking__reference=reference, provider_ref=request.GET.get("token", "")[:255]
+        ).first()
+        if elsewhere is None:
+            raise
+        with contextlib.suppress(DomainError):  # the janitor asks again
+            settle.settle(elsewhere.pk)
+        return render(request, "payments/returned_elsewhere.html")
     payment = _latest(booking)
     if payment is None:
         return redirect("payments:pay", reference=booking.reference)
@@ -180,9 +239,12 @@ def returned(request: HttpRequest, reference: str) -> HttpResponse:
             request, "bookings:detail", booking
         )  # paid too late: the page tells that the money goes back
     if not unreachable and payment.status not in WAITING:
-        return _go(request, "payments:pay", booking, query="?declined=1" if payment.failure_code else "")
+        given_up = payment.status == PaymentStatus.CANCELLED
+        query = "?declined=1" if payment.failure_code else "?given_up=1" if given_up else ""
+        return _go(request, "payments:pay", booking, query=query)
     template = "payments/_processing.html" if request.htmx else "payments/processing.html"  # type: ignore[attr-defined]
-    return render(request, template, pass_context(booking) | {"unreachable": unreachable})
+    context = pass_context(booking) | {"unreachable": unreachable, "payment": payment}
+    return render(request, template, context)
 
 
 def _go(request: HttpRequest, name: str, booking: Booking, *, query: str = "") -> HttpResponse:

@@ -10,6 +10,7 @@ urlpatterns = [
     path("pay/<str:reference>", pay.pay, name="pay"),
     path("pay/<str:reference>/charge", pay.charge, name="charge"),
     path("pay/<str:reference>/keep", pay.keep, name="keep"),
+    path("pay/<str:reference>/paypal", pay.pay_with_paypal, name="paypal"),
     path("pay/<str:reference>/return", pay.returned, name="return"),
     path("bookings/<str:reference>/confirmed", pay.confirmed, name="confirmed"),
     path("account/payment-methods", methods.method_list, name="methods"),

@@ -1,4 +1,8 @@
-"""Checkout: one live payment for a held booking, known to the provider, ready for the customer's card."""
+"""Checkout: one live payment for a held booking, known to the provider, ready for the customer.
+
+Who chooses another provider leaves the first one: its payment is cancelled there before the second is made, and if both are paid
+all the same, settle gives the second back.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,12 @@ from datetime import datetime
 from typing import Any
 
 from django.db import transaction
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from bookings.models import Booking
 from bookings.services.confirm import confirm, lock_booking
+from foundation import jobs
 from foundation.errors import DomainError
 from payments.gateways import gateway_for
 from payments.gateways.base import (
@@ -74,6 +80,10 @@ class CheckoutSession:
     def provider_ref(self) -> str:
         return self.truth.ref
 
+    @property
+    def approve_url(self) -> str:
+        return self.truth.approve_url
+
 
 def start(
     booking: Booking,
@@ -85,6 +95,7 @@ def start(
 ) -> CheckoutSession:
     """Return the one live payment of a held booking, made at the provider; a second call returns the same.
 
+    A live payment at another provider is withdrawn first; one that may be paid already raises PaymentInDoubt.
     saves_method: whether the provider keeps the card for `user` once it has paid; None leaves it as it was (at first: no).
     A total of zero needs no provider: the booking is confirmed and AlreadyPaid raised.
     Raises HoldExpired, AlreadyPaid, PaymentInDoubt, ProviderUnavailable.
@@ -93,6 +104,7 @@ def start(
     for _attempt in range(
         2
     ):  # the second time when the live payment turns out to be cancelled at the provider
+        _withdraw_others(booking, provider)
         payment = _intend(booking.pk, provider=provider, user=user, saves_method=saves_method, now=now)
         payment, truth = submit(payment, gateway, now=now)
         if payment.status == PaymentStatus.CAPTURED:
@@ -122,7 +134,10 @@ def submit(payment: Payment, gateway: Gateway, *, now: datetime) -> tuple[Paymen
                 failure_code=str(error.details.get("provider_code", ""))[:64],
             )
         raise ProviderUnavailable from error
-    return settle.record(payment.pk, truth, now=now), truth
+    payment = settle.record(payment.pk, truth, now=now)
+    if truth.awaits_capture:  # the customer has agreed already
+        payment = settle.settle(payment.pk)
+    return payment, truth
 
 
 def _agrees(truth: ProviderPayment, payment: Payment) -> bool:
@@ -141,6 +156,39 @@ def _revise(payment: Payment, truth: ProviderPayment, gateway: Gateway) -> Provi
         return gateway.revise_payment(truth.ref, customer_ref=customer_ref, keep_method=payment.saves_method)
     except ProviderError as error:
         raise ProviderUnavailable from error
+
+
+def withdraw(payment: Payment) -> Payment:
+    """See to it that nobody can pay a live payment any more, and return it as it is then: cancelled, or paid if that was faster.
+
+    Raises Unavailable, OutcomeUnknown.
+    """
+    if payment.provider_ref is None:  # nobody was given what it takes to pay it
+        _mark(payment, PaymentStatus.CANCELLED)
+        payment.refresh_from_db()
+        return payment
+    truth = gateway_for(payment.provider).cancel_payment(payment.provider_ref)
+    return settle.record(payment.pk, truth, now=timezone.now())
+
+
+def _withdraw_others(booking: Booking, provider: str) -> None:
+    """Withdraw the live payment at another provider. One who does not answer is asked again by a job and does not stop the customer."""
+    other = booking.payments.filter(status__in=LIVE_STATUSES).exclude(provider=provider).first()
+    if other is None:
+        return
+    if other.provider_ref and other.status in (PaymentStatus.PROCESSING, PaymentStatus.UNKNOWN):
+        raise PaymentInDoubt
+    try:
+        other = withdraw(other)
+    except (Unavailable, OutcomeUnknown):
+        with transaction.atomic():
+            Payment.objects.filter(pk=other.pk, status=PaymentStatus.REQUIRES_ACTION).update(
+                status=PaymentStatus.CANCELLED
+            )
+            jobs.defer("payments.withdraw_payment", payment_id=str(other.pk))
+        return
+    if other.is_live:
+        raise PaymentInDoubt
 
 
 def _intend(
@@ -168,6 +216,8 @@ def _live_payment(
     if booking.status != Booking.Status.HELD or booking.hold_expires_at <= now:
         raise HoldExpired
     payment = booking.payments.filter(status__in=LIVE_STATUSES).first()
+    if payment is not None and payment.provider != provider:
+        raise PaymentInDoubt  # another tab chose another provider just now
     if payment is None:
         payment = Payment(
             booking=booking,

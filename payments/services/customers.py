@@ -16,6 +16,8 @@ def customer_ref_of(user: Any, *, provider: str, gateway: Gateway) -> str:
     if known:
         return known
     ref = gateway.create_customer(user)
+    if not ref:  # this provider keeps no customers
+        return ""
     row, _created = ProviderCustomer.objects.get_or_create(
         user=user, provider=provider, defaults={"provider_ref": ref}
     )

@@ -10,10 +10,12 @@ from django.utils import timezone
 from payments.models import BreakKind, EventStatus, Payment, ProviderEvent
 from payments.services import methods, settle
 from payments.services.breaks import open_break
-from payments.webhooks import stripe
+from payments.webhooks import paypal, stripe
+from payments.webhooks.notices import Correspondent
 
 logger = logging.getLogger(__name__)
 MOST_ATTEMPTS = 8
+CORRESPONDENTS: dict[str, Correspondent] = {"stripe": stripe, "paypal": paypal}
 
 
 def process_event(event_id: int) -> ProviderEvent:
@@ -48,9 +50,10 @@ def process_event(event_id: int) -> ProviderEvent:
 
 
 def _look(event: ProviderEvent) -> None:
-    if event.object_kind not in stripe.MIRRORED:
+    correspondent = CORRESPONDENTS[event.provider]
+    notice = correspondent.look(event.object_kind, event.object_ref)
+    if notice is None:
         return
-    notice = stripe.look(event.object_kind, event.object_ref)
     if notice.setup_ref:
         methods.take_over_setup(event.provider, notice.setup_ref)
     if notice.method_ref:
@@ -77,4 +80,4 @@ def _look(event: ProviderEvent) -> None:
             provider_ref=notice.payment_ref,
             detail="The provider took money for a payment that we do not know.",
         )
-    stripe.mirror(event.object_kind, notice.data)
+    correspondent.mirror(event.object_kind, notice.data)

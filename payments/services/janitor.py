@@ -12,8 +12,7 @@ from djstripe.models import WebhookEventTrigger
 
 from bookings.models import Booking, Cancellation
 from foundation import jobs
-from payments.gateways import gateway_for
-from payments.gateways.base import Rejected
+from payments.gateways.base import Gone
 from payments.models import (
     ANSWERABLE,
     LIVE_STATUSES,
@@ -29,7 +28,7 @@ from payments.models import (
     StoredMethod,
     StoredMethodStatus,
 )
-from payments.services import answers, methods, refund, settle
+from payments.services import answers, checkout, methods, refund, settle
 
 logger = logging.getLogger(__name__)
 
@@ -73,22 +72,16 @@ def sweep(*, now: datetime) -> None:
 
 def finish(payment_id: Any, *, now: datetime) -> Payment:
     """Settle a live payment; if nobody may pay it any more, cancel it at the provider first."""
-    payment = _settle_in_turn(payment_id, now=now)
+    try:
+        payment = _settle_in_turn(payment_id, now=now)
+    except Gone:  # nobody paid it in time, and nobody can any more
+        Payment.objects.filter(pk=payment_id, status__in=LIVE_STATUSES).update(status=PaymentStatus.CANCELLED)
+        return Payment.objects.get(pk=payment_id)
     booking = payment.booking
     payable = booking.status == Booking.Status.HELD and booking.hold_expires_at > now
     if payable or not payment.is_live or payment.status == PaymentStatus.PROCESSING:
         return payment
-    if payment.provider_ref is None:  # looked up just now: the provider never heard of it
-        Payment.objects.filter(pk=payment.pk, provider_ref__isnull=True, status__in=LIVE_STATUSES).update(
-            status=PaymentStatus.CANCELLED
-        )
-        payment.refresh_from_db()
-        return payment
-    try:
-        gateway_for(payment.provider).cancel_payment(payment.provider_ref)
-    except Rejected:
-        logger.info("payment %s was final before it could be cancelled", payment.pk)
-    return settle.settle(payment_id)
+    return checkout.withdraw(payment)
 
 
 def _settle_in_turn(payment_id: Any, *, now: datetime) -> Payment:

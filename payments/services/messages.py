@@ -16,7 +16,13 @@ from communications.catalogue import KINDS
 from communications.services import queue_message
 from foundation.money import Money
 
-BY_TEXT_TOO = {"payment_confirmation", "cancellation", "refund_issued", "late_payment_refunded"}
+BY_TEXT_TOO = {
+    "payment_confirmation",
+    "cancellation",
+    "refund_issued",
+    "late_payment_refunded",
+    "second_payment_refunded",
+}
 
 
 def tell(kind: str, booking: Any, *, about: str, document: str = "", **variables: str) -> None:
@@ -54,7 +60,7 @@ def tell_paid(payment: Any) -> None:
             about=str(payment.pk),
             document=f"receipt:{payment.pk}",
             amount=payment.captured.format(booking.contact_language),
-            provider_name=payment.provider.capitalize(),
+            provider_name=payment.get_provider_display(),
             paid_at_local=f"{local_date(at, language)}, {local_time(at, language)} ({booking.airport.timezone})",
             method_label=payment.method_label or _("card"),
         )
@@ -95,6 +101,34 @@ def tell_paid_too_late(payment: Any, refund: Any) -> None:
         about=str(refund.pk),
         amount=refund.amount.format(booking.contact_language),
         car_park_name=booking.product.car_park.name,
+        search_url=f"{settings.SITE_URL}{reverse('bookings:search')}?{urlencode(query)}",
+    )
+
+
+def tell_paid_twice(payment: Any, refund: Any) -> None:
+    tell(
+        "second_payment_refunded",
+        payment.booking,
+        about=str(refund.pk),
+        amount=refund.amount.format(payment.booking.contact_language),
+        provider_name=payment.get_provider_display(),
+    )
+
+
+def tell_payment_failed(payment: Any) -> None:
+    """Tell that a payment which was waiting for its bank came to nothing."""
+    booking = payment.booking
+    query = {
+        "airport": booking.airport.iata,
+        "drop_off": f"{booking.local_start:%Y-%m-%dT%H:%M}",
+        "return": f"{booking.local_end:%Y-%m-%dT%H:%M}",
+    }
+    tell(
+        "payment_failed",
+        booking,
+        about=str(payment.pk),
+        amount=payment.amount.format(booking.contact_language),
+        provider_name=payment.get_provider_display(),
         search_url=f"{settings.SITE_URL}{reverse('bookings:search')}?{urlencode(query)}",
     )
 

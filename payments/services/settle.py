@@ -1,4 +1,8 @@
-"""Settle: make our state agree with the provider's. The only way the state of a payment changes after it was sent."""
+"""Settle: make our state agree with the provider's. The only way the state of a payment changes after it was sent.
+
+Where the provider takes nothing before we capture, settling is also what captures: whoever comes first, the return page, a webhook
+or the janitor. An approval is captured only while the booking can be given.
+"""
 
 from __future__ import annotations
 
@@ -9,22 +13,32 @@ from django.db import transaction
 from django.utils import timezone
 
 from bookings.models import Booking
-from bookings.services.confirm import confirm, lock_booking
+from bookings.services.confirm import confirm, could_confirm, lock_booking
 from bookings.services.errors import CarParkFull
 from foundation import jobs
 from payments.gateways import gateway_for
-from payments.gateways.base import ProviderPayment
-from payments.models import PAYMENT_TRANSITIONS, BreakKind, Payment, PaymentStatus, Refund, RefundSource
+from payments.gateways.base import Declined, Gateway, OutcomeUnknown, ProviderPayment, Rejected
+from payments.models import (
+    LIVE_STATUSES,
+    PAYMENT_TRANSITIONS,
+    BreakKind,
+    Payment,
+    PaymentStatus,
+    Refund,
+    RefundSource,
+)
 from payments.services import disputes, documents, ledger, messages, methods, refund
 from payments.services.breaks import open_break
 
+CAPTURING = (PaymentStatus.PROCESSING, PaymentStatus.UNKNOWN)
 PAYABLE = (Booking.Status.HELD, Booking.Status.EXPIRED)
 
 
 def settle(payment_id: Any) -> Payment:
-    """Fetch the provider's truth about a payment and commit what follows from it, all in one commit.
+    """Fetch the provider's truth about a payment, capture what the customer agreed to, and commit what follows in one commit.
 
-    Safe to repeat, in any order, by anybody: return page, webhook inbox, janitor. Raises Unavailable or Rejected (nothing changed).
+    Safe to repeat, in any order, by anybody: return page, webhook inbox, janitor. Raises Unavailable or Rejected (nothing changed),
+    OutcomeUnknown (a capture was asked for; settle again).
     """
     payment = Payment.objects.get(pk=payment_id)
     gateway = gateway_for(payment.provider)
@@ -34,7 +48,44 @@ def settle(payment_id: Any) -> Payment:
         truth = gateway.find_payment(str(payment.pk), since=payment.submitted_at)
     else:
         truth = None
-    return record(payment_id, truth, now=timezone.now())
+    payment = record(payment_id, truth, now=timezone.now())
+    if truth is not None and truth.awaits_capture:
+        payment = _capture(payment, truth, gateway)
+    return payment
+
+
+def _capture(payment: Payment, truth: ProviderPayment, gateway: Gateway) -> Payment:
+    """Take what the customer agreed to: intent, call, record. A refusal is final for this payment; the customer starts another one."""
+    if not _intend_capture(payment.pk, truth):
+        return Payment.objects.select_related("booking").get(pk=payment.pk)
+    under_way = Payment.objects.filter(pk=payment.pk, status__in=LIVE_STATUSES)
+    try:
+        taken = gateway.capture_payment(payment)
+    except (Declined, Rejected) as error:
+        code = str(error.details.get("provider_code", "rejected"))[:64]
+        under_way.update(status=PaymentStatus.FAILED, failure_code=code)
+        return Payment.objects.select_related("booking").get(pk=payment.pk)
+    except OutcomeUnknown:
+        under_way.update(status=PaymentStatus.UNKNOWN)
+        raise
+    return record(payment.pk, taken, now=timezone.now())
+
+
+def _intend_capture(payment_id: Any, truth: ProviderPayment) -> bool:
+    """Commit that we are about to take the money, or that we never will. Locks the booking, then the payment.
+
+    Not taken: money for a booking that cannot be given any more, for another amount than was asked for, or for a payment that was
+    given up.
+    """
+    with transaction.atomic():
+        booking = lock_booking(Payment.objects.values_list("booking_id", flat=True).get(pk=payment_id))
+        payment = Payment.objects.select_for_update().get(pk=payment_id)
+        if not payment.is_live or _difference(payment, truth):
+            return False
+        wanted = could_confirm(booking, now=timezone.now())
+        payment.status = PaymentStatus.PROCESSING if wanted else PaymentStatus.CANCELLED
+        payment.save(update_fields=["status"])
+    return wanted
 
 
 def record(payment_id: Any, truth: ProviderPayment | None, *, now: datetime) -> Payment:
@@ -59,9 +110,13 @@ def record(payment_id: Any, truth: ProviderPayment | None, *, now: datetime) -> 
             return payment
         payment.provider_ref = payment.provider_ref or truth.ref
         payment.method_label = truth.method_label[:64] or payment.method_label
-        payment.failure_code, payment.failure_message = truth.failure_code[:64], truth.failure_message
         newly_captured = truth.status == PaymentStatus.CAPTURED and payment.status != PaymentStatus.CAPTURED
-        if truth.status in PAYMENT_TRANSITIONS[PaymentStatus(payment.status)]:
+        if payment.is_live or newly_captured:  # the reason of a failure that is over stays
+            payment.failure_code, payment.failure_message = truth.failure_code[:64], truth.failure_message
+        waited = payment.status == PaymentStatus.PROCESSING
+        # An approval that somebody is about to capture is not waiting for the customer, although the provider says so still.
+        being_captured = truth.awaits_capture and payment.status in CAPTURING
+        if truth.status in PAYMENT_TRANSITIONS[PaymentStatus(payment.status)] and not being_captured:
             payment.status = truth.status
         if newly_captured:
             payment.captured_minor, payment.captured_at = truth.captured_minor, now
@@ -72,6 +127,8 @@ def record(payment_id: Any, truth: ProviderPayment | None, *, now: datetime) -> 
             )
             _honour(payment, booking, now=now)
             documents.issue_receipt(payment, now=now)
+        elif waited and payment.status == PaymentStatus.FAILED:
+            messages.tell_payment_failed(payment)
         if payment.is_live and payment.is_off_session and truth.needs_customer:
             messages.tell_customer_needed(payment)
         if payment.status == PaymentStatus.CAPTURED:
@@ -102,7 +159,13 @@ def _difference(payment: Payment, truth: ProviderPayment) -> tuple[str, str] | N
 
 
 def _honour(payment: Payment, booking: Booking, *, now: datetime) -> None:
-    """Give the customer the booking that was paid for or, where that is impossible, all the money and an apology."""
+    """Give the customer the booking that was paid for or, where that is impossible, all the money and the reason."""
+    paid_before = (
+        booking.payments.filter(status=PaymentStatus.CAPTURED)
+        .exclude(pk=payment.pk)
+        .exclude(refunds__source=RefundSource.LATE_PAYMENT)
+        .exists()
+    )
     if booking.status in PAYABLE:
         try:
             confirm(booking, now=now)
@@ -115,8 +178,11 @@ def _honour(payment: Payment, booking: Booking, *, now: datetime) -> None:
         payment=payment,
         amount_minor=payment.captured_minor,
         currency=payment.currency,
-        reason="paid when the booking could no longer be given",
+        reason="paid a second time" if paid_before else "paid when the booking could no longer be given",
         source=RefundSource.LATE_PAYMENT,
     )
     jobs.defer("payments.send_refund", refund_id=str(refund_row.pk))
-    messages.tell_paid_too_late(payment, refund_row)
+    if paid_before:
+        messages.tell_paid_twice(payment, refund_row)
+    else:
+        messages.tell_paid_too_late(payment, refund_row)

@@ -9,6 +9,7 @@ import urllib.request
 from datetime import timedelta
 from typing import Any
 
+import requests
 import stripe
 from django.conf import settings
 from django.utils import timezone
@@ -26,8 +27,8 @@ def held_booking(product: Product | None = None, **more: Any) -> Booking:
     return hold(product or make_product(capacity=5), start=now + timedelta(days=2), now=now, **more).booking
 
 
-def checkout(booking: Booking) -> CheckoutSession:
-    return start(booking, now=timezone.now())
+def checkout(booking: Booking, *, provider: str = "stripe") -> CheckoutSession:
+    return start(booking, provider=provider, now=timezone.now())
 
 
 def pay(session: CheckoutSession, *, card: str = "pm_card_visa") -> int:
@@ -82,6 +83,14 @@ def answer_bank(intent_ref: str, *, passes: bool = True) -> None:
 def provider() -> stripe.StripeClient:
     """Stripe as its own dashboard would use it: behind our back."""
     return stripe.StripeClient(settings.STRIPE_SECRET_KEY, base_addresses={"api": settings.STRIPE_API_BASE})
+
+
+def approve(session: CheckoutSession, *, buyer: str = "at_once", decision: str = "approve") -> str:
+    """Do what the buyer does on PayPal's page; return the address that PayPal sends the browser to."""
+    answer = requests.post(
+        session.approve_url, data={"buyer": buyer, "decision": decision}, allow_redirects=False, timeout=20
+    )
+    return answer.headers.get("Location", "")
 
 
 def expire_hold(booking: Booking) -> None:

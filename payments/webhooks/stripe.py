@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import json
 import uuid
-from dataclasses import dataclass
 from typing import Any
 
 import djstripe.models
 import stripe
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
-from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 from djstripe.views import ProcessWebhookView
 
-from foundation import jobs
 from payments.gateways.stripe import StripeGateway
-from payments.models import EventStatus, ProviderEvent
+from payments.webhooks.notices import Notice, note, payment_id_in
 
 SIGNATURE_TOLERANCE_SECONDS = 300  # as Stripe recommends
 MIRRORED = {
@@ -46,24 +43,14 @@ def enqueue(trigger: Any, *, api_key: str | None = None, **_more: Any) -> None:
         trigger.valid = False
         return
     assert isinstance(subject, dict)
-    event_ref = str(body["id"])[:255]
-    with transaction.atomic():
-        ProviderEvent.objects.bulk_create(
-            [
-                ProviderEvent(
-                    provider="stripe",
-                    event_ref=event_ref,
-                    kind=str(body.get("type", ""))[:100],
-                    object_kind=str(subject.get("object", ""))[:64],
-                    object_ref=str(subject.get("id", ""))[:255],
-                    livemode=settings.STRIPE_LIVE_MODE,
-                )
-            ],
-            ignore_conflicts=True,
-        )
-        event = ProviderEvent.objects.get(provider="stripe", event_ref=event_ref)
-        if event.status == EventStatus.RECEIVED:
-            jobs.defer("payments.process_event", queueing_lock=f"event:{event.pk}", event_id=event.pk)
+    note(
+        "stripe",
+        event_ref=str(body["id"]),
+        kind=str(body.get("type", "")),
+        object_kind=str(subject.get("object", "")),
+        object_ref=str(subject.get("id", "")),
+        livemode=settings.STRIPE_LIVE_MODE,
+    )
 
 
 @csrf_exempt
@@ -86,31 +73,16 @@ def door(request: HttpRequest, uuid: uuid.UUID) -> HttpResponse:
     return ProcessWebhookView.as_view()(request, uuid=uuid)
 
 
-@dataclass(frozen=True)
-class Notice:
-    """What an object at Stripe says about us: our payment's id if it carries one, its intent, whether money moved, and
-    which saved method or which saving of one it is about."""
-
-    payment_id: str
-    payment_ref: str
-    took_money: bool
-    data: dict[str, Any]
-    method_ref: str = ""
-    setup_ref: str = ""
-
-
-def look(kind: str, ref: str) -> Notice:
+def look(kind: str, ref: str) -> Notice | None:
     """Fetch the object that an event names, as it is now."""
+    if kind not in MIRRORED:
+        return None
     data = StripeGateway().retrieve(kind, ref)
     intent = data["id"] if kind == "payment_intent" else data.get("payment_intent")
     claimed = (data.get("metadata") or {}).get("payment_id", "") if kind == "payment_intent" else ""
-    try:
-        payment_id = str(uuid.UUID(claimed))
-    except ValueError:
-        payment_id = ""
     took_money = kind == "payment_intent" and data.get("status") == "succeeded"
     return Notice(
-        payment_id=payment_id,
+        payment_id=payment_id_in(claimed),
         payment_ref=intent or "",
         took_money=took_money,
         data=data,

@@ -2,6 +2,10 @@
 
 from django.urls import path
 
-from payments.webhooks import stripe
+from payments.webhooks import ipn, paypal, stripe
 
-urlpatterns = [path("stripe/webhook/<uuid:uuid>/", stripe.door)]
+urlpatterns = [
+    path("stripe/webhook/<uuid:uuid>/", stripe.door),
+    path("webhooks/paypal/", paypal.door, name="paypal-webhook"),
+    path("webhooks/paypal/ipn/", ipn.door, name="paypal-ipn"),
+]

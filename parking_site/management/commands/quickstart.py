@@ -112,7 +112,7 @@ class Command(BaseCommand):
             "SANDBOX_PORT": str(settings.SANDBOX_PORT),
             "PYTHONUNBUFFERED": "1",
         }
-        with self._step(f"Sandbox of Stripe, SendGrid and Twilio on port {settings.SANDBOX_PORT}"):
+        with self._step(f"Sandbox of Stripe, PayPal, SendGrid and Twilio on port {settings.SANDBOX_PORT}"):
             self._start_sandbox(child)
         with self._step("Database schema (dj-stripe's from a snapshot)"):
             call_command("prepare_database", verbosity=0)
@@ -175,6 +175,9 @@ class Command(BaseCommand):
             [
                 sys.executable, "-m", "sandbox", "--port", str(settings.SANDBOX_PORT), "--data", str(data),
                 "--site", site, "--stripe-webhook", f"{webhook}={settings.STRIPE_WEBHOOK_SECRET}",
+                "--paypal-client-id", settings.PAYPAL_CLIENT_ID, "--paypal-client-secret", settings.PAYPAL_CLIENT_SECRET,
+                "--paypal-webhook", f"{site}/webhooks/paypal/", "--paypal-webhook-id", settings.PAYPAL_WEBHOOK_ID,
+                "--paypal-ipn", f"{site}/webhooks/paypal/ipn/", "--paypal-email", settings.PAYPAL_RECEIVER_EMAIL,
                 "--sendgrid-webhook", f"{site}/webhooks/sendgrid/", "--twilio-token", settings.TWILIO_AUTH_TOKEN,
             ],
             child,
@@ -200,6 +203,7 @@ Ready in {time.time() - self.began:.0f} s.
   Password               demo-parking
   Cards                  4242 4242 4242 4242, with 3-D Secure 4000 0027 6000 3184, declined 4000 0000 0000 0002;
                          any later date, any CVC
+  PayPal                 its page is the sandbox's: choose there how the buyer's money behaves
 
   Logs                   {self.supervisor.folder}
   Ctrl-C stops everything.

@@ -1,0 +1,130 @@
+"""PayPal's webhooks: PayPal itself verifies each; we only note that there is a reason to look."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.exceptions import RequestDataTooBig
+from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, HttpResponseNotFound
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_POST
+
+from payments.gateways.base import ProviderError, Unavailable
+from payments.gateways.paypal import PayPalGateway
+from payments.webhooks.notices import Notice, note, payment_id_in
+
+logger = logging.getLogger(__name__)
+
+# Our header -> its name in the call that verifies.
+SIGNATURE = {
+    "PayPal-Auth-Algo": "auth_algo",
+    "PayPal-Cert-Url": "cert_url",
+    "PayPal-Transmission-Id": "transmission_id",
+    "PayPal-Transmission-Sig": "transmission_sig",
+    "PayPal-Transmission-Time": "transmission_time",
+}
+LONGEST_HEADER = 1000
+LOOKED_AT = frozenset({"checkout-order", "capture", "refund"})
+# Each delivery costs a call to PayPal. One at a time, so that a flood of forgeries leaves the other places to payers.
+_verifications = threading.BoundedSemaphore(1)
+LONGEST_WAIT_SECONDS = 2.0
+
+
+@csrf_exempt
+@require_POST
+def door(request: HttpRequest) -> HttpResponse:
+    """Note an event that PayPal says it signed: 200. Anything else 400; 503 while PayPal cannot be asked, so that it sends again."""
+    if not settings.PAYPAL_CLIENT_ID:
+        return HttpResponseNotFound()
+    headers = {name: request.headers.get(header, "") for header, name in SIGNATURE.items()}
+    told = _event_in(request)
+    if told is None or not all(0 < len(value) <= LONGEST_HEADER for value in headers.values()):
+        return HttpResponseBadRequest()
+    if not _is_paypals(headers["cert_url"]):
+        logger.warning("An event was refused: its certificate would come from elsewhere.")
+        return HttpResponseBadRequest()
+    if not _verifications.acquire(timeout=LONGEST_WAIT_SECONDS):
+        return HttpResponse(status=503)
+    try:
+        genuine = PayPalGateway().verify_event(headers, request.body.decode())
+    except Unavailable:
+        return HttpResponse(status=503)
+    except ProviderError:  # PayPal finds the headers themselves wrong
+        genuine = False
+    finally:
+        _verifications.release()
+    if not genuine:
+        return HttpResponseBadRequest()
+    note(
+        "paypal",
+        event_ref=told["id"],
+        kind=str(told.get("event_type", "")),
+        object_kind=str(told.get("resource_type", "")),
+        object_ref=str(told["resource"].get("id", "")),
+        livemode=settings.PAYPAL_LIVE_MODE,
+    )
+    return HttpResponse()
+
+
+def _event_in(request: HttpRequest) -> dict[str, Any] | None:
+    """The event in a body of bounded size, or None for anything that is not one."""
+    try:
+        body = request.body.decode()
+        told = json.loads(body)
+    except (ValueError, RecursionError, RequestDataTooBig):
+        return None
+    if not isinstance(told, dict) or "\\u0000" in body or not isinstance(told.get("resource"), dict):
+        return None
+    event_ref = told.get("id")
+    return told if isinstance(event_ref, str) and event_ref else None
+
+
+def _is_paypals(url: str) -> bool:
+    """Only a certificate of PayPal's own may vouch, on its own host or the API's. We fetch none: PayPal checks its own signature."""
+    try:
+        asked, api = urlsplit(url), urlsplit(settings.PAYPAL_API_BASE)
+        host = asked.hostname or ""
+    except ValueError:
+        return False
+    if (asked.scheme, asked.netloc) == (api.scheme, api.netloc):
+        return True
+    return asked.scheme == "https" and asked.netloc == host and host.endswith(".paypal.com")
+
+
+def look(kind: str, ref: str) -> Notice | None:
+    """Fetch the object that an event names, as it is now, up to the order that it belongs to."""
+    if kind not in LOOKED_AT:
+        return None
+    gateway = PayPalGateway()
+    data = gateway.retrieve(kind, ref)
+    if kind == "checkout-order":
+        unit = data["purchase_units"][0]
+        captures = (unit.get("payments") or {}).get("captures") or []
+        return Notice(
+            payment_id=payment_id_in(unit.get("custom_id")),
+            payment_ref=data["id"],
+            took_money=any(one["status"] == "COMPLETED" for one in captures),
+            data=data,
+        )
+    capture = gateway.retrieve("capture", _parent(data)) if kind == "refund" else data
+    return Notice(
+        payment_id=payment_id_in(capture.get("custom_id")),
+        payment_ref=_parent(capture),
+        took_money=kind == "capture" and capture["status"] == "COMPLETED",
+        data=data,
+    )
+
+
+def _parent(data: dict[str, Any]) -> str:
+    """The id of what an object belongs to: a refund to a capture, a capture to an order."""
+    link = next((one["href"] for one in data.get("links", []) if one.get("rel") == "up"), "")
+    return urlsplit(link).path.rpartition("/")[2]
+
+
+def mirror(kind: str, data: dict[str, Any]) -> None:
+    """No copy of PayPal's objects is kept: settle has taken what we need."""
