@@ -4,20 +4,55 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('communications', '0005_message_attachment'),
+        ("communications", "0005_message_attachment"),
     ]
 
     operations = [
         migrations.AlterField(
-            model_name='message',
-            name='kind',
-            field=models.CharField(choices=[('welcome', 'Welcome'), ('verify_email', 'Verify the e-mail address'), ('password_reset', 'Password reset'), ('already_registered', 'Somebody signed up with an address we know'), ('booking_confirmation', 'Booking confirmed'), ('payment_confirmation', 'Payment received'), ('payment_needs_customer', 'Payment waits for the customer'), ('cancellation', 'Booking cancelled'), ('refund_issued', 'Refund issued'), ('late_payment_refunded', 'Payment came too late and is given back'), ('second_payment_refunded', 'Paid a second time, which is given back'), ('payment_failed', 'A pending payment came to nothing'), ('refund_failed', 'Refund failed')], max_length=40, verbose_name='kind'),
+            model_name="message",
+            name="kind",
+            field=models.CharField(
+                choices=[
+                    ("welcome", "Welcome"),
+                    ("verify_email", "Verify the e-mail address"),
+                    ("password_reset", "Password reset"),
+                    ("already_registered", "Somebody signed up with an address we know"),
+                    ("booking_confirmation", "Booking confirmed"),
+                    ("payment_confirmation", "Payment received"),
+                    ("payment_needs_customer", "Payment waits for the customer"),
+                    ("cancellation", "Booking cancelled"),
+                    ("refund_issued", "Refund issued"),
+                    ("late_payment_refunded", "Payment came too late and is given back"),
+                    ("second_payment_refunded", "Paid a second time, which is given back"),
+                    ("payment_failed", "A pending payment came to nothing"),
+                    ("refund_failed", "Refund failed"),
+                ],
+                max_length=40,
+                verbose_name="kind",
+            ),
         ),
         migrations.AlterField(
-            model_name='messagetemplate',
-            name='kind',
-            field=models.CharField(choices=[('welcome', 'Welcome'), ('verify_email', 'Verify the e-mail address'), ('password_reset', 'Password reset'), ('already_registered', 'Somebody signed up with an address we know'), ('booking_confirmation', 'Booking confirmed'), ('payment_confirmation', 'Payment received'), ('payment_needs_customer', 'Payment waits for the customer'), ('cancellation', 'Booking cancelled'), ('refund_issued', 'Refund issued'), ('late_payment_refunded', 'Payment came too late and is given back'), ('second_payment_refunded', 'Paid a second time, which is given back'), ('payment_failed', 'A pending payment came to nothing'), ('refund_failed', 'Refund failed')], max_length=40, verbose_name='kind'),
+            model_name="messagetemplate",
+            name="kind",
+            field=models.CharField(
+                choices=[
+                    ("welcome", "Welcome"),
+                    ("verify_email", "Verify the e-mail address"),
+                    ("password_reset", "Password reset"),
+                    ("already_registered", "Somebody signed up with an address we know"),
+                    ("booking_confirmation", "Booking confirmed"),
+                    ("payment_confirmation", "Payment received"),
+                    ("payment_needs_customer", "Payment waits for the customer"),
+                    ("cancellation", "Booking cancelled"),
+                    ("refund_issued", "Refund issued"),
+                    ("late_payment_refunded", "Payment came too late and is given back"),
+                    ("second_payment_refunded", "Paid a second time, which is given back"),
+                    ("payment_failed", "A pending payment came to nothing"),
+                    ("refund_failed", "Refund failed"),
+                ],
+                max_length=40,
+                verbose_name="kind",
+            ),
         ),
     ]

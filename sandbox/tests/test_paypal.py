@@ -70,7 +70,13 @@ def test_an_order_is_approved_and_captured_once(box: Process, shop: Shop) -> Non
     assert issue(shop.capture(body["id"])) == (422, "ORDER_ALREADY_CAPTURED")
     assert shop.get(f"v2/payments/captures/{capture['id']}")["invoice_id"] == "INV-1"
     ledger = box.get("/ledger.json")
-    assert ledger["providers"]["paypal"]["usd"] == {"charged": 5000, "refunded": 0, "fees": 175, "net": 4825}
+    assert ledger["providers"]["paypal"]["usd"] == {
+        "charged": 5000,
+        "refunded": 0,
+        "disputed": 0,
+        "fees": 175,
+        "net": 4825,
+    }
     assert [(charge["provider"], charge["custom_id"]) for charge in ledger["charges"]] == [
         ("paypal", "payment-1")
     ]
