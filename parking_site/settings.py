@@ -244,6 +244,10 @@ SPECTACULAR_SETTINGS = {
         "parking_site.docs.describe_problems",
     ],
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    "ENUM_NAME_OVERRIDES": {
+        "ProviderEnum": "payments.models.Provider",
+        "SavingProviderEnum": [("stripe", "stripe")],
+    },
 }
 SIMPLE_JWT = {
     "ACCESS_TOKEN_LIFETIME": timedelta(seconds=env.int("JWT_ACCESS_LIFETIME_SECONDS", default=15 * 60)),
