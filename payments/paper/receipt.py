@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 
 from bookings.services.messages import local_date, local_time
 from foundation.money import Money
-from payments.models import Document, DocumentKind
+from payments.models import Document, DocumentKind, Provider
 
 
 def title_of(document: Document) -> str:
@@ -123,7 +123,7 @@ def _reference_to(document: Document, day: Callable[[str], str]) -> list[str]:
 def _how_paid(document: Document, zone: ZoneInfo) -> str:
     content = document.content
     paid, language = content["payment"], content["language"]
-    provider = str(paid["provider"]).capitalize()
+    provider = Provider(paid["provider"]).label
     method = " · ".join(filter(None, [paid["method_label"], provider, paid["provider_ref"]]))
     if document.kind == DocumentKind.CREDIT_NOTE:
         return _("Given back to %(method)s.") % {"method": method}
