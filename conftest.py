@@ -37,10 +37,6 @@ ROOT = Path(__file__).resolve().parent
 server_key = pytest.StashKey[PrivateServer]()
 
 
-def _is_worker(config: pytest.Config) -> bool:
-    return hasattr(config, "workerinput")
-
-
 # --- The server -----------------------------------------------------------------------------------
 
 

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
-from django.db.models import QuerySet, Sum
+from django.db.models import QuerySet
 
 from communications.senders.base import Attachment
 from foundation.money import Money
 from payments.models import (
     Document,
     DocumentKind,
-    LedgerTransaction,
     Payment,
-    PaymentStatus,
     Refund,
     RefundStatus,
     StoredMethod,
@@ -81,37 +78,6 @@ def payment_summary(booking: Any) -> PaymentSummary:
         payments=payments,
         refunds=refunds,
     )
-
-
-def transactions(
-    *,
-    user: Any = None,
-    booking: Any = None,
-    start_at: datetime | None = None,
-    end_at: datetime | None = None,
-    kind: str = "",
-) -> QuerySet[LedgerTransaction]:
-    """Return ledger transactions, newest first; of one customer, booking, half-open period or kind where given."""
-    rows = LedgerTransaction.objects.select_related("payment__booking", "refund").prefetch_related("entries")
-    limits = {
-        "payment__booking__user": user,
-        "payment__booking": booking,
-        "occurred_at__gte": start_at,
-        "occurred_at__lt": end_at,
-        "kind": kind or None,
-    }
-    return rows.filter(**{name: value for name, value in limits.items() if value is not None})
-
-
-def takings(day: Any) -> list[dict[str, Any]]:
-    """Return what a UTC day captured, per currency: currency, captured Money, count."""
-    rows = (
-        Payment.objects.filter(status=PaymentStatus.CAPTURED, captured_at__date=day)
-        .values("currency")
-        .annotate(total=Sum("captured_minor"))
-        .order_by("currency")
-    )
-    return [{"currency": row["currency"], "captured": Money(row["total"], row["currency"])} for row in rows]
 
 
 def documents_for(booking: Any) -> QuerySet[Document]:

@@ -9,15 +9,10 @@ from procrastinate import RetryStrategy
 from procrastinate.contrib.django import app
 
 from payments.models import Payment
-from payments.services import answers, checkout, documents, inbox, janitor, refund, settle
+from payments.services import answers, checkout, documents, inbox, janitor, refund
 
 logger = logging.getLogger(__name__)
 AGAIN = RetryStrategy(max_attempts=6, exponential_wait=3)
-
-
-@app.task(name="payments.settle_payment", retry=AGAIN)
-def settle_payment(payment_id: str) -> None:
-    settle.settle(payment_id)
 
 
 @app.task(name="payments.withdraw_payment", retry=AGAIN)

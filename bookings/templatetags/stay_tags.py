@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from babel.dates import get_timezone_location
@@ -57,14 +56,3 @@ def stay_length(start_at: datetime, end_at: datetime, zone: ZoneInfo) -> str:
 def metres(height_cm: int) -> str:
     """Write a height limit in metres with the language's decimal mark."""
     return formats.number_format(height_cm / 100, 2)
-
-
-@register.filter
-def describedby(bound_field: Any) -> str:
-    """Return the ids that explain a field, for aria-describedby."""
-    names = []
-    if bound_field.help_text:
-        names.append(f"{bound_field.id_for_label}-hint")
-    if bound_field.errors:
-        names.append(f"{bound_field.id_for_label}-error")
-    return " ".join(names)

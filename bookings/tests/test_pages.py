@@ -147,7 +147,7 @@ class TestSearch:
         ("change", "message"),
         [
             ({"airport": ""}, "Choose an airport."),
-            ({"airport": "XXX"}, "Choose one from the list"),
+            ({"airport": "ZZZ"}, "Choose one from the list"),
             ({"drop_off": "soon"}, "Enter a day such as"),
             ({"drop_off": "2020-01-01T10:00"}, "in the past"),
             ({"return": "2020-01-01T10:00"}, "must be after the drop-off"),
