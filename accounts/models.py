@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 import uuid
 from typing import Any, ClassVar
 
@@ -15,10 +14,12 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from phonenumber_field.modelfields import PhoneNumberField
 
+from foundation.text import is_one_line
+
 
 def one_line(value: str) -> None:
     """Raise ValidationError for a name that holds line ends or other control characters: it stands in mail headers."""
-    if any(unicodedata.category(character) in {"Cc", "Cs"} for character in value):
+    if not is_one_line(value):
         raise ValidationError(
             _("Enter a name in one line of ordinary characters."), code="control_characters"
         )

@@ -37,9 +37,10 @@ from bookings.models import (
     TariffRule,
 )
 from bookings.services.stay import Driver, clean_driver, clean_flight, clean_plate
-from foundation.admin import AuditedAdmin, local_and_utc, money, storable
+from foundation.admin import AuditedAdmin, local_and_utc, money
 from foundation.errors import InvalidInput
 from foundation.money import Money, exponent
+from foundation.text import is_storable
 
 REFUSALS = {
     "pool_capacity_covers_sold": _(
@@ -67,7 +68,7 @@ class WordsField(forms.CharField):
         ]
 
     def validate(self, value: Any) -> None:
-        if not all(storable(word) for word in value):
+        if not all(is_storable(word) for word in value):
             raise ValidationError(_("The text holds a character that cannot be stored."), code="unstorable")
         super().validate(value)
 
@@ -562,7 +563,7 @@ class BookingAdmin(AuditedAdmin):
         term = search_term.strip()
         if not term:
             return queryset, False
-        if not storable(term):
+        if not is_storable(term):
             return queryset.none(), False
         plain = re.sub(r"[^A-Z0-9]", "", term.upper())
         digits = re.sub(r"\D", "", term).lstrip("0")

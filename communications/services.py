@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import unicodedata
 import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -41,6 +40,7 @@ from communications.senders.base import (
 from foundation import audit
 from foundation.errors import DomainError, InvalidInput
 from foundation.jobs import defer
+from foundation.text import one_line
 from foundation.transitions import change_status
 
 __all__ = ["CalendarEntry", "queue_message"]
@@ -85,10 +85,10 @@ def queue_message(
     known = KINDS.get(kind)
     if known is None or channel not in known.channels:
         raise ValueError(f"There is no {channel} message of kind {kind!r}.")
-    to = _one_line(str(to or ""))[:254]
+    to = one_line(str(to or ""))[:254]
     if not to:
         return None
-    to_name = _one_line(to_name)[:120]  # only a display name
+    to_name = one_line(to_name)[:120]  # only a display name
     unknown = sorted(set(variables) - set(known.by_name))
     if unknown:
         logger.warning("A %s message was given variables that it does not know: %s", kind, ", ".join(unknown))
@@ -120,14 +120,6 @@ def queue_message(
 
 def _storable(value: Any) -> Any:
     return [str(item) for item in value] if isinstance(value, list | tuple) else str(value)
-
-
-def _one_line(text: str) -> str:
-    """The text without what could end a header or cannot be stored."""
-    plain = "".join(
-        " " if unicodedata.category(character) in {"Cc", "Cs"} else character for character in text
-    )
-    return plain.strip()
 
 
 def check_address(channel: str, to: str) -> None:

@@ -27,6 +27,7 @@ from foundation import audit
 from foundation.errors import DomainError
 from foundation.models import AuditEntry
 from foundation.money import Money
+from foundation.text import is_storable
 
 
 def local_and_utc(instant: datetime | None, zone: ZoneInfo, *, clock: str = "H:i") -> SafeString:
@@ -48,11 +49,6 @@ def money(amount_minor: int | None, currency: str) -> SafeString:
     if amount_minor is None or not currency:
         return format_html("<span>{}</span>", "-")
     return format_html('<span class="ops-money">{}</span>', str(Money(amount_minor, currency)))
-
-
-def storable(text: str) -> bool:
-    """Return whether PostgreSQL can store the text: no NUL byte, no lone surrogate."""
-    return "\x00" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def subject_of(row: models.Model) -> str:
@@ -242,7 +238,7 @@ class ReasonForm(forms.Form):
 
     def clean_reason(self) -> str:
         reason = self.cleaned_data["reason"]
-        if not storable(reason):
+        if not is_storable(reason):
             raise ValidationError(_("The text holds a character that cannot be stored."), code="unstorable")
         return reason
 

@@ -29,6 +29,7 @@ from rest_framework.response import Response
 from foundation.errors import DomainError, InvalidInput, NotAllowed, NotFound
 from foundation.middleware import current_request_id
 from foundation.models import IdempotencyRecord
+from foundation.text import is_storable
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +103,7 @@ def _refuse_unstorable(value: Any, *, depth: int) -> None:
     if depth > 20:
         raise exceptions.ParseError(_("The JSON is nested too deeply."))
     if isinstance(value, str):
-        if "\x00" in value or any("\ud800" <= character <= "\udfff" for character in value):
+        if not is_storable(value):
             raise exceptions.ParseError(_("Text may not hold NUL bytes or lone surrogates."))
     elif isinstance(value, dict):
         for key, item in value.items():

@@ -28,10 +28,11 @@ from unfold.admin import TabularInline
 from unfold.decorators import action, display
 
 from foundation import audit
-from foundation.admin import ReadOnlyAdmin, ReadOnlyInline, ReasonForm, local_and_utc, money, storable
+from foundation.admin import ReadOnlyAdmin, ReadOnlyInline, ReasonForm, local_and_utc, money
 from foundation.errors import DomainError
 from foundation.models import IdempotencyRecord
 from foundation.money import Money
+from foundation.text import is_storable
 from payments.models import (
     ANSWERABLE,
     OPEN,
@@ -144,7 +145,7 @@ class AnswerForm(forms.Form):
 
     def clean_answer(self) -> str:
         text = self.cleaned_data["answer"]
-        if not storable(text):
+        if not is_storable(text):
             raise ValidationError(_("The text holds a character that cannot be stored."), code="unstorable")
         return text
 

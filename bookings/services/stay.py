@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -15,6 +14,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from foundation.errors import InvalidInput
+from foundation.text import is_one_line
 
 LONGEST_NAME = 120
 LONGEST_EMAIL = 254
@@ -70,17 +70,12 @@ def check_stay(*, start_at: datetime, end_at: datetime, now: datetime) -> None:
         )
 
 
-def storable(text: str) -> bool:
-    """Say whether PostgreSQL and a mail header can hold the text: no controls, no lone surrogates."""
-    return not any(unicodedata.category(character) in {"Cc", "Cs"} for character in text)
-
-
 def clean_driver(driver: Driver) -> Driver:
     """Return the driver with tidy fields and the phone in E.164. Raises InvalidInput naming the field."""
     name = " ".join(driver.name.split(" ")).strip()
     if not any(character.isalnum() for character in name):
         raise InvalidInput(_("Enter the driver's name."), field="driver.name")
-    if len(name) > LONGEST_NAME or not storable(name) or UNSEEN & set(name):
+    if len(name) > LONGEST_NAME or not is_one_line(name) or UNSEEN & set(name):
         raise InvalidInput(
             _("Enter a name of at most %(length)d ordinary characters.") % {"length": LONGEST_NAME},
             field="driver.name",
@@ -91,7 +86,7 @@ def clean_driver(driver: Driver) -> Driver:
 def _clean_email(text: str) -> str:
     email = text.strip()
     try:
-        if len(email) > LONGEST_EMAIL or not storable(email):
+        if len(email) > LONGEST_EMAIL or not is_one_line(email):
             raise ValidationError("")
         validate_email(email)
     except ValidationError:
@@ -106,7 +101,7 @@ def clean_phone(text: str) -> str:
     problem = InvalidInput(
         _("Enter a phone number with its country code, such as +44 7700 900123."), field="driver.phone"
     )
-    if len(text) > 40 or not storable(text):
+    if len(text) > 40 or not is_one_line(text):
         raise problem
     try:
         number = phonenumbers.parse(text, settings.PHONENUMBER_DEFAULT_REGION)
