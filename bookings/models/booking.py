@@ -97,7 +97,8 @@ class Booking(models.Model):
     currency = models.CharField(_("currency"), max_length=3)
     lines = models.JSONField(_("price lines"), default=list)
     policy = models.JSONField(_("cancellation policy"), default=dict)
-    # Given back or on its way; payments' trigger on refunds keeps it, so that a cancellation promises no money twice.
+    # Refunded, on its way, or given back by a bank for good; triggers of payments keep it, so that a cancellation promises no
+    # money twice.
     refunded_minor = models.PositiveIntegerField(_("refunded"), default=0, db_default=0, editable=False)
     hold_expires_at = models.DateTimeField(_("held until"))
     guest_token_hash = models.CharField(max_length=64)

@@ -62,7 +62,7 @@ def refund_due(booking: Booking, *, at: datetime) -> tuple[Money, list[dict[str,
     due = back - fee
     left = max(0, booking.total_minor - booking.refunded_minor)
     if due > left:
-        lines.append({"label": _("Already refunded"), "rule": "refunded", "amount_minor": left - due})
+        lines.append({"label": _("Already given back"), "rule": "refunded", "amount_minor": left - due})
         due = left
     return Money(due, booking.currency), lines
 

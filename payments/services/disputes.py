@@ -7,7 +7,8 @@ from datetime import datetime
 
 from django.utils.translation import gettext_lazy as _
 
-from foundation import audit
+from bookings.models import Cancellation
+from foundation import audit, jobs
 from foundation.errors import DomainError
 from foundation.transitions import change_status
 from payments.gateways.base import ProviderDispute
@@ -100,6 +101,8 @@ def record_from_provider(payment: Payment, truth: ProviderDispute, *, now: datet
                 dispute=dispute,
                 fact=move.ref,
             )
+    if dispute.status in (DisputeStatus.WON, DisputeStatus.LOST) and before != dispute.status:
+        _end_the_wait(payment)
     if before != dispute.status:
         logger.warning("dispute %s of payment %s is %s", dispute.provider_ref, payment.pk, dispute.status)
         audit.record(
@@ -108,6 +111,15 @@ def record_from_provider(payment: Payment, truth: ProviderDispute, *, now: datet
             subject=f"payment:{payment.pk}",
             data={"dispute": dispute.provider_ref, "amount": str(dispute.amount), "reason": dispute.reason},
         )
+
+
+def _end_the_wait(payment: Payment) -> None:
+    """A cancellation's refund waited for the bank: now it is made, or the customer is told that none is due."""
+    waiting = Cancellation.objects.filter(
+        booking_id=payment.booking_id, refund_minor__gt=0, payment_refund__isnull=True
+    ).first()
+    if waiting is not None:
+        jobs.defer("payments.refund_cancellation", cancellation_id=waiting.pk)
 
 
 def _question(payment: Payment, truth: ProviderDispute, kind: str, detail: str) -> None:

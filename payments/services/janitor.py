@@ -56,7 +56,8 @@ def sweep(*, now: datetime) -> None:
     due = Cancellation.objects.filter(
         refund_minor__gt=0,
         payment_refund__isnull=True,
-        booking__payments__captured_minor__gt=F("booking__payments__reserved_minor"),
+        booking__payments__captured_minor__gt=F("booking__payments__reserved_minor")
+        + F("booking__payments__disputed_minor"),
     ).exclude(booking__payments__disputes__status__in=MONEY_AT_STAKE)
     detaching = StoredMethod.objects.filter(status=StoredMethodStatus.REMOVING, removed_at__lte=ago)
     waiting = ProviderEvent.objects.filter(status=EventStatus.RECEIVED, received_at__lte=ago)

@@ -14,10 +14,12 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 from djstripe.models import Dispute as MirroredDispute
+from procrastinate.contrib.django.models import ProcrastinateJob
 from pypdf import PdfReader
 
 from accounts.models import User
 from bookings.services.cancel import cancel, preview_cancellation
+from communications.models import Message
 from payments.gateways import gateway_for
 from payments.models import Dispute, LedgerEntry, Payment, ProviderEvent, Refund
 from payments.paper import evidence
@@ -189,6 +191,35 @@ def test_a_cancellations_refund_waits_for_the_decision(sandbox: Any) -> None:
     settle.settle(dispute.payment_id)
     janitor.sweep(now=timezone.now())
     assert Refund.objects.get().amount_minor == cancelled.refund_minor
+
+
+def test_a_cancellation_after_a_lost_dispute_promises_nothing_and_is_told_once(sandbox: Any) -> None:
+    dispute = disputed(sandbox)
+    sandbox.post(f"/stripe-disputes/{dispute.provider_ref}", {"status": "lost"})
+    settle.settle(dispute.payment_id)
+    booking, now = dispute.payment.booking, timezone.now()
+    booking.refresh_from_db()
+    preview = preview_cancellation(booking, now=now)
+    assert (preview.refund.amount_minor, preview.lines[-1]["rule"]) == (0, "refunded")
+    cancel(booking, preview_token=preview.token, now=now)
+    janitor.sweep(now=timezone.now())
+    assert Message.objects.filter(kind="cancellation", channel="email").count() == 1
+    assert not Refund.objects.exists()
+
+
+def test_a_dispute_that_is_lost_after_the_cancellation_ends_the_wait_for_its_refund(sandbox: Any) -> None:
+    dispute = disputed(sandbox)
+    booking, now = dispute.payment.booking, timezone.now() - timedelta(minutes=20)
+    cancelled = cancel(booking, preview_token=preview_cancellation(booking, now=now).token, now=now)
+    assert refund.refund_cancellation(cancelled.pk) is None
+    assert not Message.objects.filter(kind="cancellation").exists()
+    sandbox.post(f"/stripe-disputes/{dispute.provider_ref}", {"status": "lost"})
+    settle.settle(dispute.payment_id)
+    for job in ProcrastinateJob.objects.filter(task_name="payments.refund_cancellation"):
+        refund.refund_cancellation(job.args["cancellation_id"])
+    assert Message.objects.filter(kind="cancellation", channel="email").count() == 1
+    assert not Refund.objects.exists()
+    # the oracle, 20 minutes after the cancellation: no refund of it is missing
 
 
 def test_an_inquiry_holds_no_money_and_may_be_refunded(sandbox: Any, sam: User) -> None:

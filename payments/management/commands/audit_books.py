@@ -101,7 +101,8 @@ RULES = {
           AND NOT EXISTS (SELECT 1 FROM bookings_cancellation c WHERE c.booking_id = b.id)""",
     "a booking's refunded sum is not that of its payments": """
         SELECT b.reference FROM bookings_booking b LEFT JOIN payments_payment p ON p.booking_id = b.id
-        GROUP BY b.id HAVING b.refunded_minor <> COALESCE(sum(p.reserved_minor), 0)""",
+        GROUP BY b.id HAVING b.refunded_minor <> COALESCE(sum(LEAST(p.captured_minor, p.reserved_minor + COALESCE(
+            (SELECT sum(d.amount_minor) FROM payments_dispute d WHERE d.payment_id = p.id AND d.status = 'lost'), 0))), 0)""",
     "a booking that stands has no space": """
         SELECT b.reference FROM bookings_booking b
         WHERE b.status IN ('held', 'confirmed', 'arrived')
@@ -135,7 +136,7 @@ RULES = {
         WHERE status = 'received' AND received_at < now() - interval '1 hour'""",
     "a cancellation's refund was not requested": """
         SELECT b.reference FROM bookings_cancellation c JOIN bookings_booking b ON b.id = c.booking_id
-        JOIN payments_payment p ON p.booking_id = b.id AND p.captured_minor > p.reserved_minor
+        JOIN payments_payment p ON p.booking_id = b.id AND p.captured_minor > p.reserved_minor + p.disputed_minor
         WHERE c.refund_minor > 0 AND NOT EXISTS (SELECT 1 FROM payments_refund r WHERE r.cancellation_id = c.id)
           AND c.created_at < now() - interval '10 minutes'
           AND NOT EXISTS (SELECT 1 FROM payments_dispute d WHERE d.payment_id = p.id AND d.status IN ('needs_response', 'under_review'))""",
