@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -28,6 +29,8 @@ from foundation.errors import DomainError
 from foundation.models import AuditEntry
 from foundation.money import Money
 from foundation.text import is_storable
+
+logger = logging.getLogger(__name__)
 
 
 def local_and_utc(instant: datetime | None, zone: ZoneInfo, *, clock: str = "H:i") -> SafeString:
@@ -66,6 +69,7 @@ class SteadyList:
         except (DataError, ValueError, OverflowError):
             if request.method != "GET" or not request.GET:
                 raise
+            logger.warning("A staff list was asked for with %s", list(request.GET), exc_info=True)
             messages.warning(request, _("That filter cannot be used. Here is the whole list."))
             return HttpResponseRedirect(request.path)
 

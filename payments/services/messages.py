@@ -88,20 +88,25 @@ def _pay_url(booking: Any) -> str:
     return f"{settings.SITE_URL}{reverse('account_login')}?{urlencode({'next': page})}"
 
 
-def tell_paid_too_late(payment: Any, refund: Any) -> None:
-    booking = payment.booking
+def _search_again_url(booking: Any) -> str:
+    """Return the search that finds other spaces for the booking's stay."""
     query = {
         "airport": booking.airport.iata,
         "drop_off": f"{booking.local_start:%Y-%m-%dT%H:%M}",
         "return": f"{booking.local_end:%Y-%m-%dT%H:%M}",
     }
+    return f"{settings.SITE_URL}{reverse('bookings:search')}?{urlencode(query)}"
+
+
+def tell_paid_too_late(payment: Any, refund: Any) -> None:
+    booking = payment.booking
     tell(
         "late_payment_refunded",
         booking,
         about=str(refund.pk),
         amount=refund.amount.format(booking.contact_language),
         car_park_name=booking.product.car_park.name,
-        search_url=f"{settings.SITE_URL}{reverse('bookings:search')}?{urlencode(query)}",
+        search_url=_search_again_url(booking),
     )
 
 
@@ -118,18 +123,13 @@ def tell_paid_twice(payment: Any, refund: Any) -> None:
 def tell_payment_failed(payment: Any) -> None:
     """Tell that a payment which was waiting for its bank came to nothing."""
     booking = payment.booking
-    query = {
-        "airport": booking.airport.iata,
-        "drop_off": f"{booking.local_start:%Y-%m-%dT%H:%M}",
-        "return": f"{booking.local_end:%Y-%m-%dT%H:%M}",
-    }
     tell(
         "payment_failed",
         booking,
         about=str(payment.pk),
         amount=payment.amount.format(booking.contact_language),
         provider_name=payment.get_provider_display(),
-        search_url=f"{settings.SITE_URL}{reverse('bookings:search')}?{urlencode(query)}",
+        search_url=_search_again_url(booking),
     )
 
 

@@ -126,7 +126,6 @@ def record(payment_id: Any, truth: ProviderPayment | None, *, now: datetime) -> 
                 "capture", payment, amount_minor=truth.captured_minor, currency=payment.currency, at=now
             )
             _honour(payment, booking, now=now)
-            documents.issue_receipt(payment, now=now)
         elif waited and payment.status == PaymentStatus.FAILED:
             messages.tell_payment_failed(payment)
         if payment.is_live and payment.is_off_session and truth.needs_customer:
@@ -134,6 +133,8 @@ def record(payment_id: Any, truth: ProviderPayment | None, *, now: datetime) -> 
         if payment.status == PaymentStatus.CAPTURED:
             if payment.saves_method and payment.user and truth.kept_method:
                 methods.keep(payment.user, provider=payment.provider, method=truth.kept_method)
+            if newly_captured:  # after every other lock: its counter is shared by all who pay this operator
+                documents.issue_receipt(payment, now=now)
             if truth.fee_minor:
                 ledger.post("fee", payment, amount_minor=truth.fee_minor, currency=truth.fee_currency, at=now)
             for one in truth.refunds:

@@ -19,6 +19,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 from paypal.standard.ipn.forms import PayPalIPNForm
 from paypal.standard.ipn.models import PayPalIPN
+from redis.exceptions import RedisError
 
 from payments.gateways.base import Unavailable, provider_call
 from payments.models import Payment
@@ -113,6 +114,10 @@ def _objection(told: QueryDict, payment: Payment | None) -> str:
 
 def _ignore(reason: str) -> HttpResponse:
     key = f"paypal-ipn-ignored:{reason}"
-    cache.add(key, 0, timeout=None)
-    logger.warning("An instant payment notification was ignored (%s), number %s", reason, cache.incr(key))
+    try:
+        cache.add(key, 0, timeout=None)
+        number: Any = cache.incr(key)
+    except (RedisError, OSError, ValueError):  # counting is worth no error
+        number = "unknown"
+    logger.warning("An instant payment notification was ignored (%s), number %s", reason, number)
     return HttpResponse()

@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("communications", "0005_message_attachment"),
+        ("communications", "0004_message_attachment"),
     ]
 
     operations = [

@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("communications", "0004_payment_needs_customer"),
+        ("communications", "0003_versions_are_kept"),
     ]
 
     operations = [
