@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from babel.dates import get_timezone_location
 from django import template
-from django.utils import formats
+from django.utils import formats, timezone
 from django.utils.translation import get_language, ngettext
 from django.utils.translation import gettext as _
 
@@ -27,6 +27,14 @@ def money(amount_minor: int, currency: str) -> str:
 def clock(moment: datetime, zone: ZoneInfo) -> str:
     """Write the wall-clock time of an instant at the airport: 09:30."""
     return moment.astimezone(zone).strftime("%H:%M")
+
+
+@register.filter
+def until(moment: datetime, zone: ZoneInfo) -> str:
+    """Write a limit as the airport's clock shows it: 09:30, with the day when that is not today there."""
+    if moment.astimezone(zone).date() == timezone.now().astimezone(zone).date():
+        return clock(moment, zone)
+    return f"{day(moment, zone)}, {clock(moment, zone)}"
 
 
 @register.filter

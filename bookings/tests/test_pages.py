@@ -410,8 +410,14 @@ class TestCancel:
         booking = hold_for(product).booking
         user = User.objects.create_user("cust@example.com", "tango-bravo-917", name="Cust")
         Booking.objects.filter(pk=booking.pk).update(reference="test-booking", user=user)
+        later = datetime.now(UTC) + timedelta(days=30)
+        Booking.objects.update(hold_expires_at=later)
         client.force_login(user)
-        assert client.get("/bookings/test-booking").status_code == 200
+        page = client.get("/bookings/test-booking")
+        assert page.status_code == 200
+        assert f"We keep the space until {later.astimezone(booking.zone):%a} " in text(page), (
+            "not today's clock"
+        )
 
     def test_a_forged_preview_cancels_nothing(self, client: Client, product: Product) -> None:
         placed = confirmed_for(product)

@@ -86,6 +86,16 @@ function combobox(box) {
   });
 }
 
+function remaining(seconds) {
+  const two = (number) => String(number).padStart(2, "0");
+  if (seconds >= 86400) {
+    const days = { style: "unit", unit: "day", unitDisplay: "long" };
+    return new Intl.NumberFormat(document.documentElement.lang, days).format(Math.floor(seconds / 86400));
+  }
+  const minutes = Math.floor(seconds / 60);
+  return minutes >= 60 ? `${Math.floor(minutes / 60)}:${two(minutes % 60)}:${two(seconds % 60)}` : `${minutes}:${two(seconds % 60)}`;
+}
+
 function countdown(box) {
   const end = performance.now() + Number(box.dataset.countdown) * 1000;
   const left = box.querySelector("[data-left]");
@@ -93,7 +103,7 @@ function countdown(box) {
   let lastSaid = null;
   const tick = () => {
     const seconds = Math.max(0, Math.round((end - performance.now()) / 1000));
-    left.textContent = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
+    left.textContent = remaining(seconds);
     const minutes = Math.ceil(seconds / 60);
     if ([10, 5, 2, 1].includes(minutes) && minutes !== lastSaid) {
       lastSaid = minutes;
