@@ -1,0 +1,207 @@
+"""Disputes, and the answer to one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
+from django.utils import timezone
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext_lazy as _
+from unfold.decorators import action, display
+
+from foundation.admin import ReadOnlyAdmin, local_and_utc, money
+from foundation.errors import DomainError
+from foundation.text import is_storable
+from payments.admin.shared import demand, link_to, page_of
+from payments.models import ANSWERABLE, OPEN, Dispute
+from payments.paper import evidence
+from payments.services import answers
+
+ANSWER_PERMISSION = "payments.answer_dispute"
+
+DISPUTE_COLOURS = {
+    "needs_response": "danger", "warning_needs_response": "danger", "under_review": "info", "warning_under_review": "info",
+    "won": "success", "lost": "", "warning_closed": "",
+}  # fmt: skip
+
+
+class AnswerForm(forms.Form):
+    """What we say to the bank, in our own words."""
+
+    answer = forms.CharField(
+        label=_("Our answer"),
+        max_length=answers.LONGEST_ANSWER,
+        strip=True,
+        widget=forms.Textarea(attrs={"rows": 8, "class": "ops-input"}),
+        help_text=_("Why the charge is right. The bank reads it; the audit log keeps it with your name."),
+    )
+
+    def clean_answer(self) -> str:
+        text = self.cleaned_data["answer"]
+        if not is_storable(text):
+            raise ValidationError(_("The text holds a character that cannot be stored."), code="unstorable")
+        return text
+
+
+class OpenDisputeFilter(admin.SimpleListFilter):
+    title = _("what is to be done")
+    parameter_name = "todo"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Any:
+        return [("answer", _("Needs an answer")), ("open", _("Open"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Dispute]) -> QuerySet[Dispute]:
+        if self.value() == "answer":
+            return queryset.filter(status__in=ANSWERABLE, answered_at__isnull=True)
+        return queryset.filter(status__in=OPEN) if self.value() == "open" else queryset
+
+
+@admin.register(Dispute)
+class DisputeAdmin(ReadOnlyAdmin):
+    """Disputes with their deadlines. Answering previews the evidence, asks for words, and is done once."""
+
+    list_display = [
+        "due",
+        "booking_link",
+        "status_badge",
+        "amount_text",
+        "reason",
+        "provider_ref",
+        "opened_at",
+        "answered_at",
+    ]
+    list_display_links = ["due", "status_badge"]
+    list_filter = [OpenDisputeFilter, "status", "provider", "reason"]
+    list_select_related = ["payment__booking__product__car_park__airport", "answered_by"]
+    list_fullwidth = True
+    search_fields = [
+        "provider_ref",
+        "payment__booking__reference",
+        "payment__booking__driver_email",
+        "payment__provider_ref",
+    ]
+    search_help_text = _("Provider reference, booking reference or e-mail")
+    date_hierarchy = "opened_at"
+    show_full_result_count = False
+    ordering = ["closed_at", "due_by"]
+    actions_detail = ["answer_action", "pack_action"]
+    readonly_fields = ["booking_link", "payment_link", "status", "amount_text", "due", "opened", "answered"]
+    fields = [
+        "booking_link", "payment_link", "status", "amount_text", "reason", "due", "opened", "closed_at", "provider", "provider_ref",
+        "answer", "answered_by", "answered", "failure",
+    ]  # fmt: skip
+
+    def get_urls(self) -> list[Any]:
+        answer = path(
+            "<uuid:dispute_id>/answer/",
+            self.admin_site.admin_view(self.answer_view),
+            name="payments_dispute_answer",
+        )
+        pack = path(
+            "<uuid:dispute_id>/evidence.pdf",
+            self.admin_site.admin_view(self.pack_view),
+            name="payments_dispute_pack",
+        )
+        return [answer, pack, *super().get_urls()]
+
+    def get_actions_detail(self, request: HttpRequest, object_id: Any) -> Any:
+        offered = super().get_actions_detail(request, object_id)
+        if request.user.has_perm(ANSWER_PERMISSION):
+            return offered
+        return [one for one in offered if "answer_action" not in one.action_name]
+
+    @action(description=_("Answer…"), url_path="answer-form", icon="gavel")
+    def answer_action(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return HttpResponseRedirect(
+            reverse("admin:payments_dispute_answer", args=[self._found(request, object_id).pk])
+        )
+
+    @action(description=_("Evidence pack"), url_path="pack", icon="picture_as_pdf")
+    def pack_action(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return HttpResponseRedirect(
+            reverse("admin:payments_dispute_pack", args=[self._found(request, object_id).pk])
+        )
+
+    def pack_view(self, request: HttpRequest, dispute_id: Any) -> HttpResponse:
+        """Show the evidence as it would be sent now."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        dispute = self._found(request, str(dispute_id))
+        response = HttpResponse(evidence.render(dispute), content_type="application/pdf")
+        response["Content-Disposition"] = (
+            f'inline; filename="evidence-{dispute.payment.booking.reference}.pdf"'
+        )
+        return response
+
+    def answer_view(self, request: HttpRequest, dispute_id: Any) -> HttpResponse:
+        """Ask for our words, beside the facts and the evidence; record them once for the worker to send."""
+        demand(request, ANSWER_PERMISSION, attempted="dispute.answer", subject=f"dispute:{dispute_id}")
+        dispute = self._found(request, str(dispute_id))
+        form = AnswerForm(request.POST if request.method == "POST" else None)
+        if request.method == "POST" and form.is_valid():
+            try:
+                answers.answer(dispute, text=form.cleaned_data["answer"], by=request.user, now=timezone.now())
+            except DomainError as error:
+                self.message_user(request, str(error.message), messages.ERROR)
+            else:
+                self.log_change(request, dispute, form.cleaned_data["answer"])
+                self.message_user(
+                    request, _("The answer and the evidence are on their way to the bank."), messages.SUCCESS
+                )
+            return HttpResponseRedirect(page_of(dispute))
+        context = {
+            **self.admin_site.each_context(request),
+            "title": _("Answer the dispute of %(reference)s")
+            % {"reference": dispute.payment.booking.reference},
+            "opts": self.opts,
+            "dispute": dispute,
+            "due": self.due(dispute),
+            "dispute_page": page_of(dispute),
+            "pack_page": reverse("admin:payments_dispute_pack", args=[dispute.pk]),
+            "form": form,
+            "media": self.media,
+        }
+        return TemplateResponse(
+            request, "admin/payments/answer.html", context, status=400 if form.is_bound else 200
+        )
+
+    def _found(self, request: HttpRequest, object_id: str) -> Dispute:
+        dispute = self.get_object(request, object_id)
+        if dispute is None:
+            raise Http404
+        return dispute
+
+    @display(description=_("answer by"), ordering="due_by")
+    def due(self, dispute: Dispute) -> SafeString:
+        return local_and_utc(dispute.due_by, dispute.payment.booking.zone)
+
+    @display(description=_("opened"))
+    def opened(self, dispute: Dispute) -> SafeString:
+        return local_and_utc(dispute.opened_at, dispute.payment.booking.zone)
+
+    @display(description=_("answered"))
+    def answered(self, dispute: Dispute) -> SafeString:
+        return local_and_utc(dispute.answered_at, dispute.payment.booking.zone)
+
+    @display(description=_("booking"), ordering="payment__booking__reference")
+    def booking_link(self, dispute: Dispute) -> SafeString:
+        return link_to(dispute.payment.booking, dispute.payment.booking.reference)
+
+    @display(description=_("payment"))
+    def payment_link(self, dispute: Dispute) -> SafeString:
+        return link_to(dispute.payment, dispute.payment.provider_ref or str(dispute.payment_id))
+
+    @display(description=_("status"), ordering="status", label=DISPUTE_COLOURS)
+    def status_badge(self, dispute: Dispute) -> tuple[str, str]:
+        return dispute.status, dispute.get_status_display()
+
+    @display(description=_("amount"), ordering="amount_minor")
+    def amount_text(self, dispute: Dispute) -> SafeString:
+        return money(dispute.amount_minor, dispute.currency)
