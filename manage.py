@@ -7,13 +7,19 @@ import sys
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "parking_site.settings")
+    from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
 
     from parking_site.checks import refuse_unsafe_start
 
-    if sys.argv[1:2] not in (["check"], ["help"]):  # `check` itself reports what is wrong
-        refuse_unsafe_start()
-    execute_from_command_line(sys.argv)
+    try:
+        if sys.argv[1:2] not in (["check"], ["help"]):  # `check` itself reports what is wrong
+            refuse_unsafe_start()
+        execute_from_command_line(sys.argv)
+    except ImproperlyConfigured as problem:  # what a person has to change, in one line
+        if "--traceback" in sys.argv:
+            raise
+        sys.exit(str(problem))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import environ
 from csp.constants import NONCE, NONE, SELF
+from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
 
 from foundation.database import url_of_private_server
@@ -24,8 +25,20 @@ PRODUCTION = ENVIRONMENT == "production"
 DEBUG = env.bool("DEBUG", default=False)
 RELEASE = env.str("RELEASE", default="development")
 
-PORT = env.int("PORT", default=8000)
-SANDBOX_PORT = env.int("SANDBOX_PORT", default=8001)
+
+def _port(variable: str, default: int) -> int:
+    """The port that the environment names. Raises ImproperlyConfigured, which manage.py prints in one line."""
+    written = env.str(variable, default=str(default)).strip()
+    if not (written.isascii() and written.isdigit() and 1 <= int(written[:6]) <= 65535 and len(written) <= 5):
+        raise ImproperlyConfigured(
+            f'{variable} is "{written[:40]}"; it must be a port, a whole number from 1 to 65535, for example '
+            f"{variable}={default}."
+        )
+    return int(written)
+
+
+PORT = _port("PORT", 8000)
+SANDBOX_PORT = _port("SANDBOX_PORT", 8001)
 SANDBOX_URL = "" if PRODUCTION else env.str("SANDBOX_URL", default=f"http://127.0.0.1:{SANDBOX_PORT}")
 SITE_URL = env.str("SITE_URL", default="" if PRODUCTION else f"http://127.0.0.1:{PORT}").rstrip("/")
 SITE_NAME = env.str("SITE_NAME", default="Runway Parking")
@@ -126,6 +139,8 @@ DATABASES = {
 }
 DATABASES["default"]["ENGINE"] = "django.db.backends.postgresql"
 DATABASES["default"]["CONN_MAX_AGE"] = 0
+# The pool tries each connection before it hands it out, so a restarted server costs nobody an error: one round trip.
+DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 DATABASES["default"].setdefault("OPTIONS", {})
 DATABASES["default"]["OPTIONS"]["pool"] = {
     "min_size": env.int("DATABASE_POOL_MIN", default=1),

@@ -41,7 +41,7 @@ def require_free_port(port: int, variable: str) -> None:
         except OSError as error:
             raise PortTaken(
                 f"Port {port} on 127.0.0.1 cannot be used ({error.strerror}). Stop the program that uses it, "
-                f"or choose another: make demo {variable}={port + 1000}"
+                f"or choose another: make demo {variable}={port + 1000 if port <= 64535 else port - 1000}"
             ) from None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import logging
 import os
 import signal
@@ -33,14 +34,38 @@ class QuietHandler(WSGIRequestHandler):
         """Say nothing."""
 
 
+def port(written: str) -> int:
+    if not (written.isascii() and written.isdigit() and len(written) <= 5 and int(written) <= 65_535):
+        raise argparse.ArgumentTypeError(
+            f'"{written[:40]}" is not a port; give a whole number from 0 to 65535.'
+        )
+    return int(written)
+
+
+def loopback(written: str) -> str:
+    """The sandbox answers anybody who reaches it, so nobody but this machine may."""
+    try:
+        mine = written == "localhost" or ipaddress.ip_address(written).is_loopback
+    except ValueError:
+        mine = False
+    if not mine:
+        raise argparse.ArgumentTypeError(
+            f'"{written[:80]}" is not an address of this machine alone; use 127.0.0.1. The sandbox knows no password.'
+        )
+    return written
+
+
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     env = os.environ.get
     parser = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__)
     parser.add_argument(
-        "--host", default=env("SANDBOX_HOST", "127.0.0.1"), help="address to listen on (loopback)"
+        "--host",
+        type=loopback,
+        default=env("SANDBOX_HOST", "127.0.0.1"),
+        help="loopback address to listen on",
     )
     parser.add_argument(
-        "--port", type=int, default=int(env("SANDBOX_PORT", "8001")), help="port; 0 picks a free one"
+        "--port", type=port, default=env("SANDBOX_PORT", "8001"), help="port; 0 picks a free one"
     )
     parser.add_argument(
         "--data", type=Path, default=Path(env("SANDBOX_DATA", "var/sandbox")), help="folder for state"

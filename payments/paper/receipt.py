@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from django.utils import translation
@@ -66,7 +67,10 @@ def render(document: Document) -> bytes:
             [
                 (_("From"), [seller["name"], *seller["address"].splitlines(), vat_number]),
                 (_("To"), [content["customer"]["name"], content["customer"]["email"]]),
-                (_("Issued"), [day(document.issued_at), *_reference_to(document, day)]),
+                (
+                    _("Issued"),
+                    [day(document.issued_at), *_reference_to(document, day), _supplied(stay, day)],
+                ),
             ]
         )
         sheet.set_y(sheet.get_y() + 8)
@@ -100,6 +104,13 @@ def render(document: Document) -> bytes:
 def _what(document: Document) -> str:
     stay = document.content["stay"]
     return f"{stay['product']}, {stay['address']}".replace("\n", ", ")
+
+
+def _supplied(stay: dict[str, Any], day: Callable[[str], str]) -> str:
+    """The date of supply, which VAT law wants beside the date of issue: the days of the stay, by the airport's calendar."""
+    first, last = day(stay["start_at"]), day(stay["end_at"])
+    days = first if first == last else f"{first} – {last}"
+    return _("Date of supply: %(days)s") % {"days": days}
 
 
 def _total_label(document: Document) -> str:
