@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
+import urllib.parse
+
 from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 
-from sandbox import control, screens, sendgrid, twilio
-from sandbox.core import Options, Sandbox
+from sandbox import control, panels, screens, sendgrid, twilio
+from sandbox.core import Options, Sandbox, current
 from sandbox.paypal import api as paypal_api
 from sandbox.paypal import browser as paypal_browser
 from sandbox.stripe import api as stripe_api
@@ -30,9 +33,28 @@ def create_app(options: Options) -> Flask:
         module.plug_in(box)
     app.register_blueprint(control.blueprint)
     app.register_blueprint(screens.blueprint)
+    app.register_blueprint(panels.blueprint)
+    app.before_request(_refuse_other_names)
     app.before_request(_refuse_other_sites)
     app.register_error_handler(HTTPException, _say_plainly)
     return app
+
+
+def _refuse_other_names() -> Response | None:
+    """A foreign name that was made to point at this machine must not make its pages part of the sandbox's own origin."""
+    try:
+        name = urllib.parse.urlsplit(f"//{request.host}").hostname or ""
+    except ValueError:
+        name = ""
+    options = current().options
+    if name in {"localhost", options.host, urllib.parse.urlsplit(options.public_url).hostname}:
+        return None
+    try:
+        if ipaddress.ip_address(name).is_loopback:
+            return None
+    except ValueError:
+        pass
+    return _refusal(f"The sandbox does not answer to this name. Open {options.url}/ instead.")
 
 
 def _refuse_other_sites() -> Response | None:
@@ -44,7 +66,11 @@ def _refuse_other_sites() -> Response | None:
         return None
     if not origin and request.headers.get("Sec-Fetch-Site", "none") in {"none", "same-origin"}:
         return None
-    refusal = jsonify(error="This control answers only its own pages and programs, not other websites.")
+    return _refusal("This control answers only its own pages and programs, not other websites.")
+
+
+def _refusal(text: str) -> Response:
+    refusal = jsonify(error=text)
     refusal.status_code = 403
     return refusal
 

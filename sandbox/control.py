@@ -9,7 +9,7 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, make_response, render_template, request
 
-from sandbox import sendgrid, twilio
+from sandbox import desk, sendgrid, training, twilio
 from sandbox.clock import ClockError
 from sandbox.core import Sandbox, current
 from sandbox.faults import BEHAVIOURS, FaultError
@@ -32,6 +32,7 @@ class ControlError(ValueError):
 @blueprint.errorhandler(FaultError)
 @blueprint.errorhandler(ClockError)
 @blueprint.errorhandler(WebhookError)
+@blueprint.errorhandler(training.TrainingError)
 def _refuse(problem: ValueError) -> Response:
     response = jsonify(error=str(problem))
     response.status_code = 404 if str(problem).startswith("There is no ") else 400
@@ -220,8 +221,11 @@ def ledger() -> Response:
 @blueprint.get("/webhooks.json")
 def webhooks() -> Response:
     """Deliveries, newest first, with headers and raw body as sent (or, unsent, as they would be sent now)."""
-    chosen = {name: request.args.get(name, "") for name in ("provider", "status", "event_type")}
-    return jsonify(deliveries=current().webhooks.log(**chosen, limit=_limit()))
+    wanted = request.args.get
+    found = current().webhooks.log(
+        provider=wanted("provider", ""), status=wanted("status", ""), event_type=wanted("event_type", ""), limit=_limit()
+    )  # fmt: skip
+    return jsonify(deliveries=found)
 
 
 @blueprint.get("/webhooks/endpoints")
@@ -270,6 +274,16 @@ def deliver(delivery_id: str) -> Response:
     return jsonify(current().webhooks.deliver_now(delivery_id))
 
 
+@blueprint.post("/webhooks/send-again")
+def send_again() -> Response:
+    """{"deliveries": [ids], "how"?: one of AGAIN}: send them once more, in this order, and wait for the answers."""
+    sent = _body()
+    ids = sent.get("deliveries")
+    if not isinstance(ids, list) or not all(isinstance(one, str) for one in ids):
+        raise ControlError("deliveries must be a list of delivery ids; GET /webhooks.json shows them.")
+    return jsonify(deliveries=current().webhooks.send_again(ids, str(sent.get("how", "again"))))
+
+
 # Faults, clock, refunds, reset
 
 
@@ -277,9 +291,7 @@ def deliver(delivery_id: str) -> Response:
 def faults() -> Response:
     """The script as JSON; a browser that follows a link gets the screen."""
     if request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html":
-        return make_response(
-            render_template("faults.html", faults=current().faults.all(), behaviours=BEHAVIOURS)
-        )
+        return make_response(render_template("faults.html", faults=current().faults.all()))
     return jsonify(faults=current().faults.all(), behaviours=BEHAVIOURS)
 
 
@@ -334,6 +346,25 @@ def set_clock() -> Response:
     return jsonify(move_clock(current(), _body()))
 
 
+def _amount(sent: dict[str, Any]) -> int | None:
+    amount = sent.get("amount_minor")
+    if amount is not None and (isinstance(amount, bool) or not isinstance(amount, int)):
+        raise ControlError("amount_minor must be a whole number of minor units.")
+    return amount
+
+
+@blueprint.post("/stripe-payments/<intent_id>/refund")
+def refund_stripe_payment(intent_id: str) -> tuple[Response, int]:
+    """{"amount_minor"?}: a refund as made in Stripe's dashboard; without an amount, all that is left."""
+    return jsonify(desk.refund_at_stripe(current(), intent_id, _amount(_body()))), 201
+
+
+@blueprint.post("/paypal-captures/<capture_id>/refund")
+def refund_paypal_capture(capture_id: str) -> tuple[Response, int]:
+    """{"amount_minor"?}: a refund as made in PayPal's dashboard; without an amount, all that is left."""
+    return jsonify(desk.refund_at_paypal(current(), capture_id, _amount(_body()))), 201
+
+
 @blueprint.post("/stripe-refunds/<refund_id>")
 def settle_refund(refund_id: str) -> Response:
     """{"status": "succeeded" | "failed"}: the bank settles a pending refund, or returns a finished one."""
@@ -356,9 +387,7 @@ def settle_paypal_refund(refund_id: str) -> Response:
 def open_paypal_dispute(capture_id: str) -> tuple[Response, int]:
     """{"reason"?, "amount_minor"?}: the buyer disputes a capture."""
     sent = _body()
-    amount = sent.get("amount_minor")
-    if amount is not None and (isinstance(amount, bool) or not isinstance(amount, int)):
-        raise ControlError("amount_minor must be a whole number of minor units.")
+    amount = _amount(sent)
     made = paypal_disputes.open_dispute(
         current(), capture_id, reason=str(sent.get("reason") or ""), amount_minor=amount
     )
@@ -392,6 +421,26 @@ def open_dispute() -> Response:
 def decide_dispute(dispute_id: str) -> Response:
     """{"status": "won" | "lost" | "warning_closed"}: the bank decides."""
     return jsonify(disputes.decide(current(), dispute_id, str(_body().get("status", ""))))
+
+
+# Situations for training
+
+
+@blueprint.get("/training.json")
+def situations() -> Response:
+    return jsonify(situations=training.listed(current()))
+
+
+@blueprint.post("/training/<key>")
+def start_situation(key: str) -> Response:
+    """Set a situation up."""
+    return jsonify(training.start(current(), key))
+
+
+@blueprint.delete("/training/<key>")
+def undo_situation(key: str) -> Response:
+    training.undo(current(), key)
+    return jsonify(undone=key)
 
 
 @blueprint.post("/reset")

@@ -1,4 +1,4 @@
-"""What people see: mail, phone, payments, webhooks, faults, clock."""
+"""What people see of the providers: mail, phone, payments."""
 
 from __future__ import annotations
 
@@ -13,14 +13,12 @@ from typing import Any
 from flask import Blueprint, Response, abort, make_response, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as BaseResponse
 
-from sandbox import sendgrid, twilio
-from sandbox.clock import ClockError
-from sandbox.control import ControlError, ledger_of, move_clock
+from sandbox import desk, sendgrid, training, twilio
+from sandbox.control import ledger_of
 from sandbox.core import current
-from sandbox.faults import BEHAVIOURS, FaultError
 from sandbox.paypal import disputes as paypal_disputes
 from sandbox.paypal import payments as paypal_payments
-from sandbox.paypal.api import OPERATIONS
+from sandbox.paypal.buyers import BUYERS
 from sandbox.paypal.call import Call
 from sandbox.paypal.errors import PayPalError
 from sandbox.paypal.orders import order_shown
@@ -28,7 +26,6 @@ from sandbox.stripe import disputes, refunds
 from sandbox.stripe.cards import CARDS
 from sandbox.stripe.errors import StripeError
 from sandbox.stripe.money import major
-from sandbox.webhooks import MODES, WebhookError
 
 blueprint = Blueprint("screens", __name__)
 
@@ -64,6 +61,17 @@ def without_currency(amount: int, currency: str) -> str:
     return major(amount, currency)
 
 
+@blueprint.app_template_filter("card_number")
+def grouped(number: str) -> str:
+    """A card's number as it is printed on cards."""
+    sizes = (4, 6, 5) if len(number) == 15 else (4, 6, 4) if len(number) == 14 else (4, 4, 4, 4)
+    parts, start = [], 0
+    for size in sizes:
+        parts.append(number[start : start + size])
+        start += size
+    return " ".join(parts)
+
+
 @blueprint.app_template_filter("pretty")
 def pretty(text: str) -> str:
     try:
@@ -85,7 +93,6 @@ def everywhere() -> dict[str, Any]:
         "now": box.clock.now(),
         "clock_offset": box.clock.offset(),
         "pulse": pulse_of(),
-        "paypal_operations": OPERATIONS,
     }
 
 
@@ -123,7 +130,8 @@ def overview() -> str:
         "overview.html", mails=sendgrid.mails(box, limit=5), mail_count=_count("SELECT count(*) AS n FROM mail"),
         texts=twilio.everything(box, limit=5), sms_count=_count("SELECT count(*) AS n FROM sms"),
         payments=_payments(5), ledger=ledger_of(box), deliveries=deliveries,
-        endpoints=box.webhooks.endpoints(), faults=[fault for fault in box.faults.all() if fault["left"]], cards=CARDS,
+        faults=[fault for fault in box.faults.all() if fault["left"]], cards=CARDS, buyers=BUYERS,
+        running=[item for item in training.listed(box) if item["running"]],
     )  # fmt: skip
 
 
@@ -312,17 +320,20 @@ def paypal_payment(order_id: str) -> str:
 def paypal_act(order_id: str) -> BaseResponse:
     """The buttons of a PayPal payment: what banks, reviewers and buyers would do."""
     acts: dict[str, Callable[[str, str], Any]] = {
+        "give_back": lambda chosen, value: desk.refund_at_paypal(
+            current(), chosen, entered(value, (state.get("paypal_capture", chosen) or {}).get("currency", ""))
+        ),
         "capture": lambda chosen, value: paypal_payments.finish_capture(current(), chosen, value),
         "refund": lambda chosen, value: paypal_payments.finish_refund(current(), chosen, value),
         "complain": lambda chosen, _value: paypal_disputes.open_dispute(current(), chosen),
         "dispute": lambda chosen, value: paypal_disputes.resolve(current(), chosen, value),
     }
-    form, problem = request.form, None
+    form, problem, state = request.form, None, current().state
     act = acts.get(form.get("act", ""))
     try:
         if act:
             act(form.get("id", ""), form.get("value", ""))
-    except PayPalError as error:
+    except (PayPalError, AmountError) as error:
         problem = str(error)
     return redirect(url_for("screens.paypal_payment", order_id=order_id, problem=problem), code=303)
 
@@ -343,6 +354,40 @@ def payment(intent_id: str) -> str:
         "payment.html", intent=intent, charges=charges, refunds=returned, disputes=disputed, ends=disputes.ENDS, events=events, customer=customer,
         raw=json.dumps(intent, indent=2, ensure_ascii=False), problem=request.args.get("problem", ""),
     )  # fmt: skip
+
+
+class AmountError(ValueError):
+    """What was typed is no amount; the message says how to write one."""
+
+
+def entered(text: str, currency: str) -> int | None:
+    """Minor units of an amount typed in major units, None for nothing typed. Raises AmountError."""
+    if not text.strip():
+        return None
+    places = len(major(0, currency).partition(".")[2])
+    match = re.fullmatch(r"([0-9]{1,9})(?:[.,]([0-9]{1,3}))?", text.strip())
+    if not match or len(match[2] or "") > places:
+        raise AmountError(
+            f"Write the amount in {currency.upper()} with at most {places} decimals, for example {major(10**places, currency)}."
+        )
+    return int(match[1] + (match[2] or "").ljust(places, "0"))
+
+
+@blueprint.post("/stripe-payments/<intent_id>/give-back")
+def give_back(intent_id: str) -> BaseResponse:
+    """A refund as made in Stripe's dashboard."""
+    intent, problem = current().state.get("payment_intent", intent_id), None
+    if intent is None:
+        abort(404, "There is no such payment; the sandbox may have been reset.")
+    try:
+        desk.refund_at_stripe(
+            current(), intent_id, entered(request.form.get("amount", ""), intent["currency"])
+        )
+    except StripeError as error:
+        problem = error.message
+    except AmountError as error:
+        problem = str(error)
+    return redirect(url_for("screens.payment", intent_id=intent_id, problem=problem), code=303)
 
 
 @blueprint.post("/stripe-payments/<intent_id>/refunds/<refund_id>")
@@ -369,115 +414,9 @@ def dispute(intent_id: str, subject: str) -> BaseResponse:
     return redirect(url_for("screens.payment", intent_id=intent_id, problem=problem), code=303)
 
 
-# Webhooks
-
-
-@blueprint.get("/webhooks")
-def webhooks() -> str:
-    post = current().webhooks
-    chosen = {name: request.args.get(name, "") for name in ("provider", "status")}
-    return render_template(
-        "webhooks.html", deliveries=post.log(**chosen, limit=PER_PAGE), endpoints=post.endpoints(), chosen=chosen,
-        modes={name: post.mode(name) for name in post.providers}, all_modes=MODES,
-        problem=request.args.get("problem", ""),
-    )  # fmt: skip
-
-
-@blueprint.get("/webhooks/<delivery_id>")
-def delivery(delivery_id: str) -> str:
-    try:
-        found = current().webhooks.find(delivery_id)
-    except WebhookError as problem:
-        abort(404, str(problem))
-    return render_template("delivery.html", delivery=found)
-
-
-@blueprint.post("/webhooks/<delivery_id>/resend")
-def resend(delivery_id: str) -> BaseResponse:
-    try:
-        current().webhooks.deliver_now(delivery_id)
-    except WebhookError as problem:
-        abort(404, str(problem))
-    return redirect(url_for("screens.delivery", delivery_id=delivery_id), code=303)
-
-
-@blueprint.post("/webhooks/travel")
-def travel() -> BaseResponse:
-    form = request.form
-    problem = None
-    try:
-        current().webhooks.set_mode(
-            {
-                "provider": form.get("provider"), "mode": form.get("mode"), "duplicate": int(form.get("duplicate") or 0),
-                "shuffle": "shuffle" in form, "forge": "forge" in form, "delay_seconds": float(form.get("delay_seconds") or 0),
-                "release": form.get("mode") == "deliver",
-            }
-        )  # fmt: skip
-    except ValueError as error:
-        problem = (
-            str(error) if isinstance(error, WebhookError) else "Give whole numbers of copies and seconds."
-        )
-    return redirect(url_for("screens.webhooks", problem=problem), code=303)
-
-
-# Faults and clock
-
-
-@blueprint.post("/faults/add")
-def add_fault() -> str | BaseResponse | tuple[str, int]:
-    box, form = current(), request.form
-    wanted: dict[str, Any] = {"operation": form.get("operation", ""), "behaviour": form.get("behaviour", "")}
-    try:
-        wanted["times"] = int(form.get("times") or 1)
-        if form.get("seconds"):
-            wanted["seconds"] = float(form["seconds"])
-        box.faults.add(wanted)
-    except ValueError as error:
-        problem = (
-            str(error) if isinstance(error, FaultError) else "times is a whole number, seconds a number."
-        )
-        page = render_template(
-            "faults.html", faults=box.faults.all(), behaviours=BEHAVIOURS, problem=problem, wanted=form
-        )
-        return page, 400
-    return redirect(url_for("control.faults"), code=303)
-
-
-@blueprint.post("/faults/remove")
-def remove_fault() -> BaseResponse:
-    chosen = request.form.get("id", "")
-    current().faults.clear(int(chosen) if re.fullmatch(r"\d{1,12}", chosen) else None)
-    return redirect(url_for("control.faults"), code=303)
-
-
-@blueprint.get("/clock")
-def clock() -> str:
-    return render_template("clock.html", jobs=_jobs(), problem="")
-
-
-def _jobs() -> list[dict[str, Any]]:
-    rows = current().state.rows("SELECT * FROM jobs ORDER BY due_at LIMIT 100")
-    return [{**dict(row), "payload": json.loads(row["payload"])} for row in rows]
-
-
-@blueprint.post("/clock/move")
-def move() -> BaseResponse | tuple[str, int]:
-    form = request.form
-    try:
-        if form.get("advance"):
-            move_clock(current(), {"advance_seconds": float(form["advance"])})
-        elif "real" in form:
-            move_clock(current(), {"set": None})
-        else:
-            wanted = form.get("set", "")
-            move_clock(current(), {"set": f"{wanted}+00:00"})
-    except (ControlError, ClockError, ValueError) as problem:
-        return render_template("clock.html", jobs=_jobs(), problem=str(problem)), 400
-    return redirect(url_for("screens.clock"), code=303)
-
-
 @blueprint.post("/tidy")
 def tidy() -> BaseResponse:
     """Empty inbox and phone and undo faults, modes and clock. Payments stay: a provider forgets no customer of the site's."""
+    training.undo_all(current())
     current().state.tidy()
     return redirect(url_for("screens.overview"), code=303)

@@ -37,7 +37,8 @@ CREATE TABLE IF NOT EXISTS deliveries (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, provider TEXT NOT NULL, url TEXT NOT NULL,
     secret TEXT NOT NULL, event_id TEXT NOT NULL, event_type TEXT NOT NULL, status TEXT NOT NULL,
     attempts INTEGER NOT NULL DEFAULT 0, due_at REAL NOT NULL, body TEXT NOT NULL, headers TEXT NOT NULL DEFAULT '{}',
-    response_code INTEGER, response_excerpt TEXT NOT NULL DEFAULT '', created_at REAL NOT NULL, attempted_at REAL);
+    response_code INTEGER, response_excerpt TEXT NOT NULL DEFAULT '', created_at REAL NOT NULL, attempted_at REAL,
+    by_hand TEXT NOT NULL DEFAULT '');
 CREATE INDEX IF NOT EXISTS deliveries_due ON deliveries (status, due_at);
 CREATE TABLE IF NOT EXISTS jobs (
     id INTEGER PRIMARY KEY AUTOINCREMENT, due_at REAL NOT NULL, kind TEXT NOT NULL, payload TEXT NOT NULL);
@@ -58,6 +59,8 @@ CREATE TABLE IF NOT EXISTS ledger (
 CREATE TRIGGER IF NOT EXISTS ledger_is_append_only BEFORE UPDATE ON ledger
 BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
 """
+# Columns that files of earlier releases lack.
+LATER_COLUMNS = (("deliveries", "by_hand", "TEXT NOT NULL DEFAULT ''"),)
 TIDIED = (
     "DELETE FROM mail",
     "DELETE FROM sms",
@@ -101,6 +104,10 @@ class State:
         self._connection.execute("PRAGMA journal_mode=WAL")
         self._connection.execute("PRAGMA synchronous=NORMAL")
         self._connection.executescript(SCHEMA)
+        for table, column, kind in LATER_COLUMNS:
+            known = {row["name"] for row in self._connection.execute(f"PRAGMA table_info({table})")}
+            if column not in known:
+                self._connection.execute(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
 
     def close(self) -> None:
         with self._lock:

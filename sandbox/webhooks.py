@@ -35,6 +35,16 @@ PENDING, HELD, DROPPED, DELIVERING, DELIVERED, FAILED = (
     "pending", "held", "dropped", "delivering", "delivered", "failed",
 )  # fmt: skip
 MODES = ("deliver", "hold", "drop")
+# Ways to send one delivery again by hand, in the words of the Webhooks page.
+AGAIN = {
+    "again": "as it was, signed anew",
+    "copies": "five copies at the same time",
+    "forged": "with a signature that is not the provider's",
+    "altered": "with a body that was altered after it was signed",
+    "old": "signed an hour ago, as a replay would be",
+}
+COPIES = 5
+OLD_SECONDS = 3_600
 DEFAULT_MODE: dict[str, Any] = {
     "mode": "deliver", "duplicate": 0, "shuffle": False, "delay_seconds": 0.0, "skew_seconds": 0.0, "forge": False,
 }  # fmt: skip
@@ -61,6 +71,11 @@ def twilio_signature(url: str, body: bytes, token: str) -> str:
     fields = urllib.parse.parse_qsl(body.decode(), keep_blank_values=True)
     text = url + "".join(name + value for name, value in sorted(set(fields)))
     return base64.b64encode(hmac.new(token.encode(), text.encode(), hashlib.sha1).digest()).decode()
+
+
+def altered(body: str) -> str:
+    """The body with one field more, as somebody on the way might change it."""
+    return body.replace("{", '{"altered": true, ', 1) if "{" in body else f"{body}&Altered=1"
 
 
 class SendGridKey:
@@ -265,13 +280,13 @@ class Webhooks:
     # Reading and pushing by hand
 
     def log(
-        self, *, provider: str = "", status: str = "", event_type: str = "", limit: int = 500
+        self, *, provider: str = "", status: str = "", event_type: str = "", limit: int = 500, skip: int = 0
     ) -> list[dict[str, Any]]:
         """Newest first. What was not sent yet carries fresh signed headers, ready to post by hand."""
         rows = self._state.rows(
             "SELECT * FROM deliveries WHERE ? IN ('', provider) AND ? IN ('', status) AND ? IN ('', event_type) "
-            "ORDER BY seq DESC LIMIT ?",
-            provider, status, event_type, limit,
+            "ORDER BY seq DESC LIMIT ? OFFSET ?",
+            provider, status, event_type, limit, skip,
         )  # fmt: skip
         return [self._shown(dict(row)) for row in rows]
 
@@ -288,6 +303,51 @@ class Webhooks:
             raise WebhookError(f"There is no delivery {delivery_id}.")
         self._send(dict(found))
         return self.find(delivery_id)
+
+    def send_again(self, delivery_ids: list[str], how: str = "again") -> list[dict[str, Any]]:
+        """Send deliveries once more by hand, in the order given, each as a new line of the log, and wait for the answers.
+
+        `how` is one of AGAIN. Nothing that is sent this way is retried. Returns the new deliveries in the order of sending.
+        """
+        if how not in AGAIN:
+            raise WebhookError(f"how must be one of {', '.join(AGAIN)}.")
+        if not delivery_ids:
+            raise WebhookError("Choose at least one delivery.")
+        found: list[dict[str, Any]] = []
+        for delivery_id in delivery_ids:
+            known = self._state.row("SELECT * FROM deliveries WHERE id = ?", delivery_id)
+            if known is None:
+                raise WebhookError(f"There is no delivery {delivery_id[:80]}.")
+            found.append(dict(known))
+        sent: list[str] = []
+        for row in found:
+            at = int(time.time()) - (OLD_SECONDS if how == "old" else 0)
+            secret = secrets.token_hex(16) if how == "forged" else row["secret"]
+            signed = {**row, "secret": secret, "forged": how == "forged"}
+            body = (
+                altered(row["body"])
+                if how == "altered" or (how == "forged" and row["provider"] == "paypal_ipn")
+                else row["body"]
+            )
+            made = [
+                self._by_hand({**row, "body": body}, how, self._signers[row["provider"]](signed, at))
+                for _ in range(COPIES if how == "copies" else 1)
+            ]
+            with concurrent.futures.ThreadPoolExecutor(COPIES) as postmen:
+                list(postmen.map(lambda new: self._send(new, json.loads(new["headers"])), made))
+            sent += [new["id"] for new in made]
+        return [self.find(delivery_id) for delivery_id in sent]
+
+    def _by_hand(self, row: dict[str, Any], how: str, headers: dict[str, str]) -> dict[str, Any]:
+        now = self._clock.now()
+        new_id = identifier("whd_", 20)
+        self._state.run(
+            "INSERT INTO deliveries (id, provider, url, secret, event_id, event_type, status, due_at, body, headers, "
+            "created_at, by_hand) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            new_id, row["provider"], row["url"], row["secret"], row["event_id"], row["event_type"], FAILED, now,
+            row["body"], json.dumps(headers), now, how,
+        )  # fmt: skip
+        return dict(self._state.rows("SELECT * FROM deliveries WHERE id = ?", new_id)[0])
 
     def _shown(self, row: dict[str, Any]) -> dict[str, Any]:
         headers = json.loads(row["headers"]) or self._headers(row)
@@ -370,8 +430,8 @@ class Webhooks:
             if not self._stopping.is_set():
                 logger.exception("Delivery %s stumbled and will be tried again after a restart.", row["id"])
 
-    def _send(self, row: dict[str, Any]) -> None:
-        headers = self._headers(row)
+    def _send(self, row: dict[str, Any], headers: dict[str, str] | None = None) -> None:
+        headers = headers or self._headers(row)
         code, excerpt, response = None, "", None
         try:
             with requests.Session() as session:
@@ -388,7 +448,11 @@ class Webhooks:
         retries = BACK_OFF[: RETRIES.get(row["provider"], len(BACK_OFF))]
         if code is not None and 200 <= code < 300:
             status, due_at = DELIVERED, row["due_at"]
-        elif row["status"] in {DELIVERED, HELD, DROPPED}:  # pushed by hand: no retries follow
+        elif row["by_hand"] or row["status"] in {
+            DELIVERED,
+            HELD,
+            DROPPED,
+        }:  # pushed by hand: no retries follow
             status, due_at = row["status"], row["due_at"]
         elif attempts <= len(retries):
             status, due_at = PENDING, now + retries[attempts - 1]

@@ -26,7 +26,7 @@ def started(tmp_path: Path, **variables: str) -> subprocess.CompletedProcess[str
 
 
 @pytest.mark.parametrize("variable", ["PORT", "SANDBOX_PORT"])
-@pytest.mark.parametrize("written", ["abc", "0", "70000", "-1", "80.5", "９０００", ""])
+@pytest.mark.parametrize("written", ["abc", "0", "70000", "-1", "80.5", "\uff19\uff10\uff10\uff10", ""])
 def test_a_port_that_is_none_is_said_in_one_line(tmp_path: Path, variable: str, written: str) -> None:
     ended = started(tmp_path, **{variable: written})
     assert ended.returncode != 0

@@ -109,7 +109,7 @@ def _what(document: Document) -> str:
 def _supplied(stay: dict[str, Any], day: Callable[[str], str]) -> str:
     """The date of supply, which VAT law wants beside the date of issue: the days of the stay, by the airport's calendar."""
     first, last = day(stay["start_at"]), day(stay["end_at"])
-    days = first if first == last else f"{first} – {last}"
+    days = first if first == last else f"{first} \u2013 {last}"
     return _("Date of supply: %(days)s") % {"days": days}
 
 

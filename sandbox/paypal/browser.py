@@ -69,7 +69,7 @@ def approve_order() -> Response:
         "paypal_approve.html", title="Pay with PayPal", amount=amount, buyers=buyers, payer=PAYER,
         merchant=context.get("brand_name") or call.box.options.paypal_email,
         about=order["unit"].get("description", ""), pay_now=context.get("user_action") == "PAY_NOW",
-        chosen=order["buyer"] or "at_once",
+        chosen=order["buyer"] or call.box.state.setting("suggested_paypal_buyer", "at_once"),
     )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ OPENS_AFTER_SECONDS = 5
 DECIDES_AFTER_SECONDS = 60
 DUE_AFTER_SECONDS = 9 * 86_400
 FEE_MAJOR = 15
-OPEN_JOB, DECIDE_JOB = "stripe.dispute.open", "stripe.dispute.decide"
+OPEN_JOB, DECIDE_JOB, OVERDUE_JOB = "stripe.dispute.open", "stripe.dispute.decide", "stripe.dispute.overdue"
 VERDICTS = {
     "winning_evidence": "won",
     "losing_evidence": "lost",
@@ -64,6 +64,7 @@ def open_dispute(box: Sandbox, charge_id: str, *, reason: str = "fraudulent", in
         charge["disputed"] = True
         call.save(dispute)
         call.save(charge)
+        box.state.later(box.clock.now() + DUE_AFTER_SECONDS, OVERDUE_JOB, {"dispute": dispute["id"]})
         call.emit("charge.dispute.created", dispute)
         call.emit("charge.updated", charge, {"disputed": False})
         if not inquiry:
@@ -194,5 +195,12 @@ def plug_in(box: Sandbox) -> None:
         if dispute is not None and payload["status"] in ENDS.get(dispute["status"], ()):
             decide(box, payload["dispute"], payload["status"])
 
+    def runs_out(payload: dict[str, Any]) -> None:
+        """Nobody answered in time: the bank keeps the money, and an inquiry is closed."""
+        dispute = box.state.get("dispute", payload["dispute"])
+        if dispute is not None and dispute["status"] in NEEDS_RESPONSE:
+            decide(box, dispute["id"], "lost" if dispute["status"] == "needs_response" else "warning_closed")
+
+    box.webhooks.handle_jobs(OVERDUE_JOB, runs_out)
     box.webhooks.handle_jobs(OPEN_JOB, opens)
     box.webhooks.handle_jobs(DECIDE_JOB, decides)
