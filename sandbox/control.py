@@ -39,6 +39,13 @@ def _refuse(problem: ValueError) -> Response:
     return response
 
 
+@blueprint.errorhandler(training.NothingToActOnError)
+def _refuse_for_now(problem: ValueError) -> Response:
+    response = jsonify(error=str(problem))
+    response.status_code = 409
+    return response
+
+
 @blueprint.errorhandler(StripeError)
 def _refuse_stripe(problem: StripeError) -> Response:
     response = jsonify(error=problem.message)

@@ -72,10 +72,10 @@ def _training(problem: str = "", about: str = "") -> str:
 def start(key: str) -> BaseResponse | tuple[str, int]:
     try:
         training.start(current(), key)
-    except training.TrainingError as problem:
-        if key not in training.SITUATIONS:
-            abort(404, str(problem))
+    except training.NothingToActOnError as problem:
         return _training(str(problem), key), 409
+    except training.TrainingError as problem:
+        abort(404, str(problem))
     return redirect(url_for("panels.situations", _anchor=key), code=303)
 
 

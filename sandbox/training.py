@@ -33,6 +33,10 @@ class TrainingError(ValueError):
     """A situation that cannot be set up or undone; the message says why."""
 
 
+class NothingToActOnError(TrainingError):
+    """The situation needs a payment or refund that is not there yet; the message says what to do first."""
+
+
 def _known(key: str) -> dict[str, Any]:
     if key not in SITUATIONS:
         raise TrainingError(f"There is no situation {key[:80]}; GET /training.json lists them.")
@@ -60,7 +64,7 @@ def listed(box: Sandbox) -> list[dict[str, Any]]:
 
 
 def start(box: Sandbox, key: str) -> dict[str, Any]:
-    """Set a situation up; one that runs already begins anew. Raises TrainingError when there is nothing to act upon."""
+    """Set a situation up; one that runs already begins anew. Raises TrainingError."""
     situation = _known(key)
     sets = situation["sets"]
     modes = sets.get("webhooks", [])
@@ -73,7 +77,7 @@ def start(box: Sandbox, key: str) -> dict[str, Any]:
         if "act" in sets:
             done = ACTS[sets["act"]](box)
             if done is None:
-                raise TrainingError(situation["needs"])
+                raise NothingToActOnError(situation["needs"])
         faults = [box.faults.add(fault) for fault in sets.get("faults", [])]
         for mode in modes:
             box.webhooks.set_mode({**DEFAULT_MODE, **mode})
