@@ -42,6 +42,49 @@ REFUND_CONTROL = migrations.RunSQL(
 )
 
 
+# A refund that was paid another way leaves the provider's balance alone: the debit is what every document has.
+DOCUMENT_OF_ANY_PAYER = migrations.RunSQL(
+    """
+    CREATE OR REPLACE FUNCTION payments_document_guard() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        IF NOT EXISTS (SELECT 1 FROM payments_documentcounter c WHERE c.operator_id = NEW.operator_id AND c.kind = NEW.kind
+                       AND c.year = NEW.year AND c.last = NEW.serial) THEN
+            RAISE EXCEPTION 'document: % is not the number that its series is at', NEW.number
+                USING ERRCODE = 'check_violation', CONSTRAINT = 'payments_document_next_number';
+        END IF;
+        IF NOT EXISTS (
+            SELECT 1 FROM payments_ledgertransaction t JOIN payments_ledgerentry e ON e.transaction_id = t.id
+            WHERE t.payment_id = NEW.payment_id AND t.refund_id IS NOT DISTINCT FROM NEW.refund_id
+              AND t.kind = CASE NEW.kind WHEN 'receipt' THEN 'capture' WHEN 'credit_note' THEN 'refund' ELSE 'refund_reversal' END
+              AND e.amount_minor = NEW.total_minor AND e.currency = NEW.currency) THEN
+            RAISE EXCEPTION 'document: the ledger has no entry of this kind and amount'
+                USING ERRCODE = 'check_violation', CONSTRAINT = 'payments_document_is_the_ledger';
+        END IF;
+        RETURN NEW;
+    END $$;
+    """,
+    """
+    CREATE OR REPLACE FUNCTION payments_document_guard() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        IF NOT EXISTS (SELECT 1 FROM payments_documentcounter c WHERE c.operator_id = NEW.operator_id AND c.kind = NEW.kind
+                       AND c.year = NEW.year AND c.last = NEW.serial) THEN
+            RAISE EXCEPTION 'document: % is not the number that its series is at', NEW.number
+                USING ERRCODE = 'check_violation', CONSTRAINT = 'payments_document_next_number';
+        END IF;
+        IF NOT EXISTS (
+            SELECT 1 FROM payments_ledgertransaction t JOIN payments_ledgerentry e ON e.transaction_id = t.id
+            WHERE t.payment_id = NEW.payment_id AND t.refund_id IS NOT DISTINCT FROM NEW.refund_id
+              AND t.kind = CASE NEW.kind WHEN 'receipt' THEN 'capture' WHEN 'credit_note' THEN 'refund' ELSE 'refund_reversal' END
+              AND e.account = 'provider_balance' AND abs(e.amount_minor) = NEW.total_minor AND e.currency = NEW.currency) THEN
+            RAISE EXCEPTION 'document: the ledger has no entry of this kind and amount'
+                USING ERRCODE = 'check_violation', CONSTRAINT = 'payments_document_is_the_ledger';
+        END IF;
+        RETURN NEW;
+    END $$;
+    """,
+)
+
+
 class Migration(migrations.Migration):
     dependencies = [("payments", "0013_refund_approval")]
-    operations = [REFUND_CONTROL]
+    operations = [REFUND_CONTROL, DOCUMENT_OF_ANY_PAYER]
