@@ -96,6 +96,20 @@ class Money:
             raise ValueError(f"{self.currency} and {other.currency} do not add up")
 
 
+def payable_step(currency: str) -> int:
+    """Return the step, in minor units, in which the currency can be paid: card networks want the last of three decimals to be 0, and
+    forints and new Taiwan dollars change hands in whole ones only."""
+    if currency in ("HUF", "TWD"):
+        return 100
+    return 10 if exponent(currency) == 3 else 1
+
+
+def payable(amount_minor: int, currency: str) -> int:
+    """Return the nearest amount that can be paid, half a step rounded up."""
+    step = payable_step(currency)
+    return (amount_minor + step // 2) // step * step
+
+
 @cache
 def amounts_by_currency(entries: tuple[str, ...]) -> dict[str, int]:
     """Read ("USD:200.00", "JPY:30000") into minor units by currency. Raises ValueError that names the entry."""

@@ -15,7 +15,7 @@ from bookings.services.confirm import lock_booking
 from bookings.services.messages import queue_cancellation_without_refund
 from foundation import audit, jobs
 from foundation.errors import DomainError, InvalidInput
-from foundation.money import Money
+from foundation.money import Money, payable_step
 from foundation.transitions import change_status
 from payments.gateways import gateway_for
 from payments.gateways.base import Declined, OutcomeUnknown, ProviderRefund, Rejected, Unavailable
@@ -61,6 +61,18 @@ def preview_refund(payment: Payment, amount_minor: int) -> RefundPreview:
     return RefundPreview(amount=amount, left_after=left - amount)
 
 
+def refuse_odd_amount(payment: Payment, amount_minor: int) -> None:
+    """Raise InvalidInput for an amount that the payment's provider cannot name, such as 1.005 KWD. What a policy gives is rounded already."""
+    amount = Money(amount_minor, payment.currency)
+    if not gateway_for(payment.provider).can_move(amount):
+        step = Money(payable_step(payment.currency), payment.currency)
+        raise InvalidInput(
+            _("%(currency)s is given back in steps of %(step)s. Enter such an amount.")
+            % {"currency": amount.currency, "step": step.to_major()},
+            field="amount",
+        )
+
+
 def request_refund(
     payment: Payment,
     *,
@@ -81,8 +93,10 @@ def request_refund(
         lock_booking(payment.booking_id)
         payment = Payment.objects.select_for_update().get(pk=payment.pk)
         preview_refund(payment, amount_minor)
+        asked_by_staff = source == RefundSource.STAFF
+        if asked_by_staff:
+            refuse_odd_amount(payment, amount_minor)
         if needs_approval is None:
-            asked_by_staff = source == RefundSource.STAFF
             needs_approval = asked_by_staff and approval.needs_approval(
                 payment, amount_minor, now=timezone.now()
             )

@@ -16,7 +16,7 @@ from foundation.models import IdempotencyRecord
 from foundation.money import Money
 from payments.models import Payment, Refund, RefundSource
 from payments.services import approval
-from payments.services.refund import preview_refund, request_refund
+from payments.services.refund import preview_refund, refuse_odd_amount, request_refund
 
 SALT = "payments.refund_preview"
 PREVIEW_LIVES = timedelta(minutes=15)
@@ -55,6 +55,8 @@ def show_refund(
     `principal` names who may use the token ("user:7"). Raises InvalidInput, PaymentDisputed, RefundExceedsCaptured.
     """
     preview = preview_refund(payment, amount_minor)
+    if by_staff:
+        refuse_odd_amount(payment, amount_minor)
     waits = by_staff and approval.needs_approval(payment, amount_minor, now=now)
     promise = {
         "payment": str(payment.pk),
