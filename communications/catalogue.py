@@ -271,7 +271,14 @@ KINDS: dict[str, Kind] = {
         Kind(
             "refund_failed",
             _("Refund failed"),
-            (CUSTOMER, REFERENCE, Variable("amount", _("What should have been given back"), "£20.00")),
+            (
+                CUSTOMER,
+                REFERENCE,
+                Variable("amount", _("What should have been given back"), "£20.00"),
+                Variable(
+                    "cause", _("Why it did not arrive, as a sentence"), "The card that paid has expired."
+                ),
+            ),
         ),
     )
 }

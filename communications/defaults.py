@@ -156,10 +156,10 @@ TEMPLATES: dict[tuple[str, str], Words] = {
     ),
     ("refund_failed", "email"): Words(
         subject="{{ reference }}: your refund did not arrive",
-        heading="Your refund was returned to us",
+        heading="Your refund did not arrive",
         body=(
-            "Hello {{ customer_name }},\n\nwe tried to give back {{ amount }} for booking {{ reference }}, but your bank returned it. "
-            "Please write to {{ support_email }}, so that we can send it another way."
+            "Hello {{ customer_name }},\n\nwe tried to give back {{ amount }} for booking {{ reference }}, but it did not arrive. "
+            "{{ cause }} We see to it. Write to {{ support_email }} if we should send it another way."
         ),
     ),
 }

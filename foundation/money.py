@@ -96,6 +96,36 @@ class Money:
             raise ValueError(f"{self.currency} and {other.currency} do not add up")
 
 
+def payable_step(currency: str) -> int:
+    """Return the step, in minor units, in which the currency can be paid: card networks want the last of three decimals to be 0, and
+    forints and new Taiwan dollars change hands in whole ones only."""
+    if currency in ("HUF", "TWD"):
+        return 100
+    return 10 if exponent(currency) == 3 else 1
+
+
+def payable(amount_minor: int, currency: str) -> int:
+    """Return the nearest amount that can be paid, half a step rounded up."""
+    step = payable_step(currency)
+    return (amount_minor + step // 2) // step * step
+
+
+@cache
+def amounts_by_currency(entries: tuple[str, ...]) -> dict[str, int]:
+    """Read ("USD:200.00", "JPY:30000") into minor units by currency. Raises ValueError that names the entry."""
+    found: dict[str, int] = {}
+    for entry in entries:
+        currency, colon, text = entry.strip().partition(":")
+        try:
+            amount = Money.from_major(text, currency)
+        except ValueError as error:
+            raise ValueError(f"{entry!r}: {error}") from None
+        if not colon or amount.amount_minor < 0 or currency in found:
+            raise ValueError(f"{entry!r}: write each currency once, as in USD:200.00")
+        found[currency] = amount.amount_minor
+    return found
+
+
 def percent_of(amount_minor: int, percent: Decimal | int) -> int:
     """Return percent % of an amount, rounded half up to the minor unit (the house's one rounding rule)."""
     return int((Decimal(amount_minor) * Decimal(percent) / 100).to_integral_value(rounding=ROUND_HALF_UP))

@@ -10,6 +10,8 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 from django.core.exceptions import ImproperlyConfigured
 
+from foundation.money import amounts_by_currency
+
 REQUIRED = (
     "SECRET_KEY", "JWT_SIGNING_KEY", "SITE_URL", "ALLOWED_HOSTS", "REDIS_URL", "STRIPE_SECRET_KEY", "STRIPE_PUBLISHABLE_KEY",
     "STRIPE_WEBHOOK_SECRET", "STRIPE_WEBHOOK_UUID", "SENDGRID_API_KEY", "SENDGRID_WEBHOOK_VERIFICATION_KEY",
@@ -46,9 +48,28 @@ def production_is_safe(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     return [*_missing(), *_weak_secrets(), *_test_keys(), *_addresses(), *_switches()]
 
 
+@register("business")
+def business_rules_are_readable(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Name every business rule that cannot be read, in any environment."""
+    try:
+        amounts_by_currency(tuple(settings.REFUND_APPROVAL_ABOVE))
+    except ValueError as error:
+        hint = f"{error}. Write currencies and amounts such as USD:200.00,JPY:30000, or nothing for never."
+        return [_error("E008", "REFUND_APPROVAL_ABOVE", "cannot be read", hint)]
+    return []
+
+
 def refuse_unsafe_start() -> None:
     """Raise ImproperlyConfigured with every problem. For processes that serve without running Django's checks (WSGI)."""
-    problems = production_is_safe(None)
+    _refuse(production_is_safe(None))
+
+
+def refuse_unreadable_rules() -> None:
+    """Raise ImproperlyConfigured with every business rule that cannot be read. Once the applications are loaded."""
+    _refuse(business_rules_are_readable(None))
+
+
+def _refuse(problems: list[CheckMessage]) -> None:
     if problems:
         lines = "\n".join(f"  {problem.id}: {problem.msg} {problem.hint}" for problem in problems)
         raise ImproperlyConfigured(f"This configuration may not serve customers:\n{lines}")

@@ -27,6 +27,9 @@ from bookings.models import Airport, Booking, CarPark, Occupancy, Pool
 from communications.models import Message
 from foundation.money import Money
 from payments.models import ANSWERABLE, OPEN, Break, Dispute, EventStatus, Payment, ProviderEvent, Refund
+from payments.queries import refunds_waiting, refunds_waiting_for
+from payments.services.approval import REMIND_AFTER
+from payments.services.retry import unresolved
 
 EXPECTED = (Booking.Status.CONFIRMED, Booking.Status.ARRIVED, Booking.Status.COMPLETED)
 REFUNDS_ON_THEIR_WAY = ("requested", "submitted", "pending", "unknown")
@@ -154,7 +157,7 @@ def landing(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     if user.has_perm("bookings.view_booking"):
         context["car_parks_today"] = car_parks_today(now=now)
     if user.has_perm("payments.view_payment"):
-        context["money_figures"] = money_figures(now=now)
+        context["money_figures"] = money_figures(now=now) + refund_todo_figures(user, now=now)
     if user.has_perm("communications.view_message"):
         context["message_figures"] = message_figures(now=now)
     context["system_figures"] = system_figures(now=now)
@@ -227,15 +230,11 @@ def money_figures(*, now: datetime) -> list[Figure]:
         )
         for currency, total, count in takings
     ] or [Figure(label=_("Taken today"), value=_("Nothing yet"), link=payments_link, is_word=True)]
-    pending = Refund.objects.filter(status__in=REFUNDS_ON_THEIR_WAY).aggregate(
-        count=Count("pk"), oldest=Min("created_at")
+    on_their_way = Refund.objects.filter(status__in=REFUNDS_ON_THEIR_WAY).exclude(
+        pk__in=refunds_waiting().values("pk")
     )
-    sums = (
-        Refund.objects.filter(status__in=REFUNDS_ON_THEIR_WAY)
-        .order_by("currency")
-        .values_list("currency")
-        .annotate(Sum("amount_minor"))
-    )
+    pending = on_their_way.aggregate(count=Count("pk"), oldest=Min("created_at"))
+    sums = on_their_way.order_by("currency").values_list("currency").annotate(Sum("amount_minor"))
     figures.append(
         Figure(
             label=_("Refunds on their way"),
@@ -260,6 +259,35 @@ def money_figures(*, now: datetime) -> list[Figure]:
             link=_changelist(Break),
         )
     )
+    return figures
+
+
+def refund_todo_figures(user: Any, *, now: datetime) -> list[Figure]:
+    """Return the refunds that wait for a person: for this user's approval, and failed ones that nobody took up. Only where there are any."""
+    figures = []
+    mine = refunds_waiting_for(user).aggregate(count=Count("pk"), oldest=Min("created_at"))
+    if mine["count"]:
+        waited = now - mine["oldest"]
+        figures.append(
+            Figure(
+                label=_("Refunds that wait for you"),
+                value=str(mine["count"]),
+                note=_("oldest %(age)s") % {"age": age(waited)},
+                mood="bad" if waited > REMIND_AFTER else "wait",
+                link=f"{_changelist(Refund)}?todo=mine",
+            )
+        )
+    failed = unresolved().aggregate(count=Count("pk"), oldest=Min("finished_at"))
+    if failed["count"]:
+        figures.append(
+            Figure(
+                label=_("Refunds that failed"),
+                value=str(failed["count"]),
+                note=_("nobody took them up; oldest %(age)s") % {"age": age(now - failed["oldest"])},
+                mood="bad",
+                link=f"{_changelist(Refund)}?todo=failed",
+            )
+        )
     return figures
 
 

@@ -368,6 +368,8 @@ HOLD_LIFETIME_MINUTES = env.int("HOLD_LIFETIME_MINUTES", default=15)
 BOOKABLE_FROM_HOURS_AHEAD = env.int("BOOKABLE_FROM_HOURS_AHEAD", default=1)
 BOOKABLE_UP_TO_DAYS_AHEAD = env.int("BOOKABLE_UP_TO_DAYS_AHEAD", default=365)
 LONGEST_STAY_DAYS = env.int("LONGEST_STAY_DAYS", default=90)
+# A refund that staff ask for above this ("USD:200.00", "JPY:30000") waits for another person; a currency not named never does.
+REFUND_APPROVAL_ABOVE = env.list("REFUND_APPROVAL_ABOVE", default=[])
 OPEN_HOLDS_PER_CUSTOMER = env.int("OPEN_HOLDS_PER_CUSTOMER", default=5)
 RATE_LIMITS_ENABLED = env.bool("RATE_LIMITS_ENABLED", default=True)
 # The header that our own proxy overwrites with the caller's address. Empty: the socket's address is the caller's.

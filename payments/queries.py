@@ -6,14 +6,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db.models import QuerySet
+from django.utils.translation import gettext as _
 
 from communications.senders.base import Attachment
 from foundation.money import Money
+from payments.causes import cause_of
 from payments.models import (
+    MONEY_AT_STAKE,
+    DisputeStatus,
     Document,
     DocumentKind,
     Payment,
     Refund,
+    RefundSource,
     RefundStatus,
     StoredMethod,
     StoredMethodStatus,
@@ -23,14 +28,91 @@ from payments.paper import receipt
 WAITING = (RefundStatus.REQUESTED, RefundStatus.SUBMITTED, RefundStatus.PENDING, RefundStatus.UNKNOWN)
 
 
+def refunds_waiting() -> QuerySet[Refund]:
+    """Return the refunds that lie still until a second person approves them, the oldest first."""
+    waiting = Refund.objects.filter(
+        status=RefundStatus.REQUESTED, needs_approval=True, approved_by__isnull=True
+    )
+    return waiting.order_by("created_at")
+
+
+def refunds_waiting_for(user: Any) -> QuerySet[Refund]:
+    """Return those of them that this user may approve; one's own are not among them."""
+    if not user.has_perm("payments.approve_refund"):
+        return Refund.objects.none()
+    return refunds_waiting().exclude(requested_by=user)
+
+
+@dataclass(frozen=True)
+class RefundStory:
+    """One refund as its customer may know it: how much, and where it stands in a sentence."""
+
+    amount: Money
+    state: str
+    words: str
+    has_failed: bool
+
+
+def refund_words(refund: Refund) -> str:
+    """Say truthfully where a refund stands, to its customer."""
+    match refund.status:
+        case RefundStatus.SUCCEEDED if refund.source == RefundSource.ELSEWHERE:
+            return _("Paid to you another way than by card.")
+        case RefundStatus.SUCCEEDED:
+            return _("Given back; your bank usually shows it within 5 to 10 days.")
+        case RefundStatus.FAILED:
+            cause = cause_of(refund.failure_code).customer
+            return _("It did not arrive. %(cause)s We see to it and write to you.") % {"cause": cause}
+        case RefundStatus.CANCELLED:
+            return _("It was not sent.")
+        case RefundStatus.PENDING:
+            return _("On its way; we watch it until your bank has it.")
+        case RefundStatus.REQUESTED if refund.waits_for_approval:
+            return _("We are checking it; nothing was sent yet.")
+        case RefundStatus.REQUESTED if _is_held_by_bank(refund.payment):
+            return _("It waits for your bank's decision about this payment.")
+    return _("We are sending it.")
+
+
+def dispute_words(payment: Payment) -> str:
+    """Say truthfully, to its customer, that a bank disputes a payment; "" when none does."""
+    if _is_held_by_bank(payment):
+        return _("Disputed: your bank has taken this payment back and decides about it.")
+    if any(one.status == DisputeStatus.LOST for one in payment.disputes.all()):
+        return _("Your bank gave you money of this payment back in a dispute.")
+    if any(one.is_open for one in payment.disputes.all()):
+        return _("Your bank asks about this payment.")
+    return ""
+
+
+def _is_held_by_bank(payment: Payment) -> bool:
+    return any(one.status in MONEY_AT_STAKE for one in payment.disputes.all())
+
+
+def refund_stories(refunds: list[Refund]) -> list[RefundStory]:
+    """Tell the refunds of a booking to its customer, oldest first. One that was sent again is told once, as it stands now."""
+    taken_up = {one.retries_id for one in refunds if one.status != RefundStatus.CANCELLED}
+    return [
+        RefundStory(one.amount, one.status, refund_words(one), one.status == RefundStatus.FAILED)
+        for one in refunds
+        if one.pk not in taken_up and one.status != RefundStatus.CANCELLED
+    ]
+
+
 @dataclass(frozen=True)
 class PaymentSummary:
-    """A booking's money in one look. `status`: none, pending, failed, paid, refund_pending, partly_refunded, refunded."""
+    """A booking's money in one look. `status`: none, pending, failed, paid, refund_pending, partly_refunded, refunded.
+
+    `held_by_bank` is what banks hold in disputes that are not decided, `taken_by_bank` what they gave back for good.
+    """
 
     status: str
     paid: Money
     refunded: Money
     refund_pending: Money
+    held_by_bank: Money
+    taken_by_bank: Money
+    stories: list[RefundStory]
     method_label: str
     payments: list[Payment]
     refunds: list[Refund]
@@ -48,13 +130,16 @@ def stored_methods(user: Any) -> QuerySet[StoredMethod]:
 
 def payment_summary(booking: Any) -> PaymentSummary:
     """Return what was paid, what went back and what is on its way back, in the booking's currency."""
-    payments = list(payments_for(booking).prefetch_related("refunds"))
+    payments = list(payments_for(booking).prefetch_related("disputes", "refunds__payment__disputes"))
     refunds = sorted(
         (one for payment in payments for one in payment.refunds.all()), key=lambda one: one.created_at
     )
     paid = sum(payment.captured_minor for payment in payments)
     refunded = sum(payment.refunded_minor for payment in payments)
     waiting = sum(one.amount_minor for one in refunds if one.status in WAITING)
+    disputes = [one for payment in payments for one in payment.disputes.all()]
+    held = sum(one.amount_minor for one in disputes if one.status in MONEY_AT_STAKE)
+    taken = sum(one.amount_minor for one in disputes if one.status == DisputeStatus.LOST)
     if paid:
         status = (
             "refund_pending"
@@ -74,6 +159,9 @@ def payment_summary(booking: Any) -> PaymentSummary:
         paid=Money(paid, booking.currency),
         refunded=Money(refunded, booking.currency),
         refund_pending=Money(waiting, booking.currency),
+        held_by_bank=Money(held, booking.currency),
+        taken_by_bank=Money(taken, booking.currency),
+        stories=refund_stories(refunds),
         method_label=next((payment.method_label for payment in payments if payment.captured_minor), ""),
         payments=payments,
         refunds=refunds,

@@ -15,7 +15,7 @@ from bookings.services.confirm import lock_booking
 from bookings.services.errors import NotCancellable, PreviewOutdated
 from bookings.services.messages import queue_cancellation_without_refund
 from foundation.jobs import defer
-from foundation.money import Money, percent_of
+from foundation.money import Money, payable, percent_of
 from foundation.transitions import change_status
 
 Status = Booking.Status
@@ -46,8 +46,8 @@ def refund_due(booking: Booking, *, at: datetime) -> tuple[Money, list[dict[str,
     percent = next(
         (tier["refund_percent"] for tier in tiers if notice >= timedelta(hours=tier["notice_hours"])), 0
     )
-    back = percent_of(booking.total_minor, percent)
-    fee = min(booking.policy.get("fee_minor") or 0, back)
+    back = min(payable(percent_of(booking.total_minor, percent), booking.currency), booking.total_minor)
+    fee = min(payable(booking.policy.get("fee_minor") or 0, booking.currency), back)
     lines = [{"label": _("Price of the booking"), "rule": "price", "amount_minor": booking.total_minor}]
     if back != booking.total_minor:
         lines.append(

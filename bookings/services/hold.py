@@ -11,11 +11,13 @@ from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, connection, transaction
+from django.db.models import Q
 from django.utils.translation import gettext as _
 from psycopg.types.range import TimestamptzRange
 
 from bookings.models import TRANSITIONS, Booking, BookingEvent, Occupancy, Quote
 from bookings.services.access import guest_token_for, hashed
+from bookings.services.confirm import confirm
 from bookings.services.errors import (
     CarParkFull,
     NotOnSale,
@@ -57,9 +59,9 @@ def place_hold(
 ) -> PlacedHold:
     """Keep one space of the quote's product at the quoted price until HOLD_LIFETIME_MINUTES from `now`.
 
-    Locks the day gates of the stay, for the length of one insert and the commit. When the car park is full,
-    overdue holds in the way are expired first and it tries once more. The same quote, car and driver again is the same hold. Raises
-    QuoteUsed, QuoteExpired, NotOnSale, CarParkFull,
+    Locks the day gates of the stay, for the length of one insert and the commit. When the car park is full, overdue holds in the way are
+    expired first and it tries once more. A stay that costs nothing is confirmed in the same commit. The same quote, car and driver again
+    is the same hold. Raises QuoteUsed, QuoteExpired, NotOnSale, CarParkFull,
     TooManyHolds, InvalidInput.
     """
     product = quote.product
@@ -117,7 +119,8 @@ def earlier_attempt(attempt: uuid.UUID) -> tuple[Booking | None, bool]:
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"hold:{attempt}"])
-    held = Booking.objects.filter(quote_id=attempt, status=Status.HELD).first()
+    stands = Q(status=Status.HELD) | Q(status=Status.CONFIRMED, total_minor=0)
+    held = Booking.objects.filter(stands, quote_id=attempt).first()
     return held, not Quote.objects.filter(pk=attempt).exists()
 
 
@@ -130,6 +133,8 @@ def _insert(booking: Booking, *, now: datetime) -> PlacedHold:
         booking.guest_token_hash = hashed(token)
         try:
             with transaction.atomic():
+                if not booking.total_minor and (twin := _free_twin(booking)) is not None:
+                    return twin
                 _refuse_too_many_holds(booking, now=now)
                 booking.save(force_insert=True)
                 BookingEvent.objects.create(
@@ -141,6 +146,8 @@ def _insert(booking: Booking, *, now: datetime) -> PlacedHold:
                     pool_id=booking.pool_id,
                     period=TimestamptzRange(booking.start_at, booking.end_at),
                 )
+                if not booking.total_minor:
+                    confirm(booking, now=now)
         except IntegrityError as error:
             if refusal := capacity_error(error):
                 raise refusal from None
@@ -151,6 +158,22 @@ def _insert(booking: Booking, *, now: datetime) -> PlacedHold:
             continue
         return PlacedHold(booking=booking, guest_token=token)
     raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _free_twin(again: Booking) -> PlacedHold | None:
+    """Return what this quote already gave this car, when it costs nothing: such a booking is no hold any more that a constraint could find.
+
+    Locks the quote, so that the second of two presses at once waits for the first. Raises QuoteUsed for another driver.
+    """
+    Quote.objects.select_for_update(of=("self",)).order_by().get(pk=again.quote_id)
+    given = Booking.objects.filter(
+        quote=again.quote_id, plate=again.plate, status__in=[Status.HELD, Status.CONFIRMED]
+    ).first()
+    if given is None:
+        return None
+    if (given.driver_email, given.user_id) != (again.driver_email, again.user_id):
+        raise QuoteUsed
+    return PlacedHold(booking=given, guest_token=guest_token_for(given.reference, given.quote_id))
 
 
 def _same_hold(again: Booking) -> PlacedHold:

@@ -20,7 +20,7 @@ from bookings.models import Product, Quote, TariffRule
 from bookings.services.errors import NotOnSale
 from bookings.services.stay import check_stay
 from foundation.errors import InvalidInput
-from foundation.money import LARGEST_MINOR, Money, percent_of
+from foundation.money import LARGEST_MINOR, Money, payable, percent_of
 
 Kind = TariffRule.Kind
 
@@ -66,7 +66,7 @@ def price_stay(
     """Price a stay without storing anything.
 
     spaces: free spaces, looked up when not given. Each rule takes its percentage of the days and rounds
-    half up to the minor unit; of one kind only the first rule that matches applies. Raises InvalidInput for a stay
+    half up to the minor unit, and the total to what can be paid; of one kind only the first rule that matches applies. Raises InvalidInput for a stay
     that cannot be sold, NotOnSale.
     """
     check_stay(start_at=start_at, end_at=end_at, now=now)
@@ -109,6 +109,15 @@ def price_stay(
     if total < 0:
         lines.append({"label": _("Discounts end at nothing to pay"), "rule": "floor", "amount_minor": -total})
         total = 0
+    if (rounded := payable(total, tariff.currency)) != total:
+        lines.append(
+            {
+                "label": _("Rounded to what can be paid"),
+                "rule": "rounding",
+                "amount_minor": rounded - total,
+            }
+        )
+        total = rounded
     if total > LARGEST_MINOR:
         raise InvalidInput(
             _("This stay costs more than can be paid in one go. Choose a shorter one."), field="return"

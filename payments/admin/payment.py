@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import secrets
-from dataclasses import dataclass
 from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.core import signing
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
@@ -24,14 +21,12 @@ from unfold.decorators import action, display
 
 from foundation.admin import ReadOnlyAdmin, ReadOnlyInline, ReasonForm, local_and_utc, money
 from foundation.errors import DomainError
-from foundation.models import IdempotencyRecord
 from foundation.money import Money
 from payments.admin.shared import DocumentInline, demand, link_to, page_of
-from payments.models import Payment, Refund, RefundSource
-from payments.services import refund as refunds
+from payments.models import Payment, Refund
+from payments.services.refund_preview import PreviewUsed, ShownRefund, refund_as_shown, show_refund
 
 REFUND_PERMISSION = "payments.refund_payment"
-PREVIEW_LIVES_SECONDS = 15 * 60
 
 PAYMENT_COLOURS = {
     "created": "", "submitted": "info", "requires_action": "warning", "processing": "info", "unknown": "danger",
@@ -72,17 +67,6 @@ class RefundForm(ReasonForm):
                 code="over_refund",
             )
         return amount
-
-
-@dataclass(frozen=True)
-class Preview:
-    """What a confirmed refund will do; `token` works once and stands for exactly this amount and reason."""
-
-    amount: Money
-    reason: str
-    remains: Money
-    left_after: Money
-    token: str
 
 
 class RefundInline(ReadOnlyInline, TabularInline):
@@ -211,97 +195,56 @@ class PaymentAdmin(ReadOnlyAdmin):
         )
         preview = None
         if request.method == "POST" and form.is_valid():
-            amount, reason = form.cleaned_data["amount"], form.cleaned_data["reason"]
             try:
-                refunds.preview_refund(payment, amount.amount_minor)
+                preview = show_refund(
+                    payment,
+                    amount_minor=form.cleaned_data["amount"].amount_minor,
+                    reason=form.cleaned_data["reason"],
+                    principal=f"user:{request.user.pk}",
+                    by_staff=True,
+                    now=timezone.now(),
+                )
             except DomainError as error:
                 form.add_error("amount", str(error.message))
-            else:
-                preview = Preview(
-                    amount=amount,
-                    reason=reason,
-                    remains=Money(
-                        payment.captured_minor - payment.reserved_minor - amount.amount_minor, amount.currency
-                    ),
-                    left_after=left - amount,
-                    token=self._token(request, payment, amount, reason),
-                )
         return self._render(request, payment, form=form, preview=preview, left=left)
-
-    def _token(self, request: HttpRequest, payment: Payment, amount: Money, reason: str) -> str:
-        promise = {
-            "payment": str(payment.pk),
-            "amount_minor": amount.amount_minor,
-            "reason": reason,
-            "user": request.user.pk,
-            "once": secrets.token_urlsafe(16),
-        }
-        return signing.dumps(promise, salt="payments.admin.refund", compress=True)
 
     def _confirm(self, request: HttpRequest, payment: Payment) -> HttpResponse:
         back = HttpResponseRedirect(page_of(payment))
         again = HttpResponseRedirect(reverse("admin:payments_payment_refund", args=[payment.pk]))
         try:
-            promise = signing.loads(
-                request.POST["token"], salt="payments.admin.refund", max_age=PREVIEW_LIVES_SECONDS
-            )
-        except signing.BadSignature:
-            self.message_user(
-                request, _("That preview has lapsed. Please check the amount again."), messages.ERROR
-            )
-            return again
-        if promise["payment"] != str(payment.pk) or promise["user"] != request.user.pk:
-            self.message_user(
-                request, _("That preview belongs to another payment. Please start again."), messages.ERROR
-            )
-            return again
-        try:
             with transaction.atomic():
-                # The token is spent in the same commit as the refund is born: a second click finds it spent, whenever it comes.
-                IdempotencyRecord.objects.create(
-                    principal=f"user:{request.user.pk}",
-                    route="admin refund",
-                    key=promise["once"],
-                    fingerprint=f"payment:{payment.pk}"[:64],
-                    finished_at=timezone.now(),
-                )
-                refund = refunds.request_refund(
+                refund = refund_as_shown(
                     payment,
-                    amount_minor=promise["amount_minor"],
-                    reason=promise["reason"],
+                    token=request.POST["token"],
+                    principal=f"user:{request.user.pk}",
                     requested_by=request.user,
-                    source=RefundSource.STAFF,
+                    now=timezone.now(),
                 )
                 self.log_change(
                     request,
                     payment,
                     gettext("Refund of %(amount)s requested: %(reason)s")
-                    % {"amount": Money(refund.amount_minor, refund.currency), "reason": promise["reason"]},
+                    % {"amount": refund.amount, "reason": refund.reason},
                 )
-        except IntegrityError as error:
-            constraint = getattr(getattr(error.__cause__, "diag", None), "constraint_name", "")
-            if constraint != "idempotency_unique_call":
-                self.message_user(
-                    request,
-                    _("The database refused the refund: less is left than asked for. Nothing was sent."),
-                    messages.ERROR,
-                )
-                return again
+        except IntegrityError:
             self.message_user(
                 request,
-                _("This refund was already requested. It was not sent a second time."),
-                messages.WARNING,
+                _("The database refused the refund: less is left than asked for. Nothing was sent."),
+                messages.ERROR,
             )
+            return again
+        except PreviewUsed as error:
+            self.message_user(request, str(error.message), messages.WARNING)
             return back
         except DomainError as error:
             self.message_user(request, str(error.message), messages.ERROR)
             return again
-        self.message_user(
-            request,
-            _("%(amount)s is on its way back. The customer is told when the provider has it.")
-            % {"amount": Money(refund.amount_minor, refund.currency)},
-            messages.SUCCESS,
+        done = (
+            _("%(amount)s waits for another person to approve it. It goes out then; nothing was sent yet.")
+            if refund.needs_approval
+            else _("%(amount)s is on its way back. The customer is told when the provider has it.")
         )
+        self.message_user(request, done % {"amount": refund.amount}, messages.SUCCESS)
         return back
 
     def _render(
@@ -310,7 +253,7 @@ class PaymentAdmin(ReadOnlyAdmin):
         payment: Payment,
         *,
         form: RefundForm,
-        preview: Preview | None,
+        preview: ShownRefund | None,
         left: Money,
     ) -> HttpResponse:
         context = {

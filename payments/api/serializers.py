@@ -130,7 +130,26 @@ class ConfirmAnswer(serializers.Serializer):
 class RefundInput(StrictSerializer):
     paymentId = serializers.UUIDField()
     amount = AmountField(required=False, help_text=_("Without it, all that is left of the payment."))
-    reason = serializers.CharField(max_length=500)
+    reason = serializers.CharField(
+        max_length=500, required=False, help_text=_("Required, but for a confirmed preview, which has it.")
+    )
+    preview = serializers.BooleanField(
+        default=False, help_text=_("Only say what the refund would do. Needs no Idempotency-Key.")
+    )
+    previewToken = serializers.CharField(
+        max_length=4096,
+        required=False,
+        help_text=_("Of a preview: do exactly what it showed, once. Another amount or reason is refused."),
+    )
+
+    def validate(self, asked: dict[str, Any]) -> dict[str, Any]:
+        if asked["preview"] and "previewToken" in asked:
+            raise serializers.ValidationError(
+                {"previewToken": [_("Send either preview or previewToken, not both.")]}
+            )
+        if "reason" not in asked and "previewToken" not in asked:
+            raise serializers.ValidationError({"reason": [_("Say why the money goes back.")]})
+        return asked
 
 
 class RefundAnswer(serializers.Serializer):
@@ -138,6 +157,18 @@ class RefundAnswer(serializers.Serializer):
     status = serializers.CharField()
     amount = serializers.CharField()
     currency = serializers.CharField()
+    needsApproval = serializers.BooleanField(
+        help_text=_("True while another member of staff must approve it; nothing is sent before.")
+    )
+
+
+class RefundPreviewAnswer(serializers.Serializer):
+    amount = serializers.CharField()
+    currency = serializers.CharField()
+    leftAfter = serializers.CharField(help_text=_("What could still be refunded after it."))
+    needsApproval = serializers.BooleanField()
+    previewToken = serializers.CharField()
+    expiresAt = UtcInstant()
 
 
 class TransactionsQuery(StrictSerializer):
@@ -158,6 +189,10 @@ class TransactionAnswer(serializers.Serializer):
     status = serializers.CharField()
     createdAt = serializers.DateTimeField()
     bookingId = serializers.CharField()
+    detail = serializers.CharField(
+        allow_blank=True,
+        help_text=_("Where a refund stands, or that a bank disputes a payment, as a sentence."),
+    )
 
 
 class TransactionsAnswer(serializers.Serializer):

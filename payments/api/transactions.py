@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 
 from foundation.api import instant
 from foundation.errors import InvalidInput
+from payments import queries
 from payments.models import Payment, Refund
 
 Row = Payment | Refund
@@ -20,13 +21,13 @@ Row = Payment | Refund
 
 def visible_payments(user: Any) -> QuerySet[Payment]:
     """All payments for staff who may view them; else those of the user's own bookings."""
-    rows = Payment.objects.select_related("booking")
+    rows = Payment.objects.select_related("booking").prefetch_related("disputes")
     return rows if _sees_all(user) else rows.filter(Q(booking__user=user) | Q(user=user))
 
 
 def visible_refunds(user: Any) -> QuerySet[Refund]:
     """All refunds for staff who may view payments; else those of the user's own bookings."""
-    rows = Refund.objects.select_related("payment__booking")
+    rows = Refund.objects.select_related("payment__booking").prefetch_related("payment__disputes")
     return rows if _sees_all(user) else rows.filter(Q(payment__booking__user=user) | Q(payment__user=user))
 
 
@@ -72,6 +73,7 @@ def body(row: Row) -> dict[str, Any]:
         "status": row.status,
         "createdAt": instant(row.created_at),
         "bookingId": payment.booking.reference,
+        "detail": queries.dispute_words(row) if isinstance(row, Payment) else queries.refund_words(row),
     }
 
 

@@ -20,14 +20,14 @@ from rest_framework.views import APIView
 from bookings.models import Booking, Cancellation
 from bookings.services.access import booking_for
 from foundation import audit
-from foundation.api import idempotent, limit_rate, query_of, valid
+from foundation.api import idempotent, instant, limit_rate, query_of, valid
 from foundation.errors import DomainError, InvalidInput, NotAllowed, NotFound
 from foundation.money import Money
 from payments.api import serializers as s
 from payments.api import transactions
 from payments.gateways import offered
 from payments.models import Payment, Refund
-from payments.services import checkout
+from payments.services import checkout, disputes, refund_preview
 from payments.services.charge import pay_with_saved
 from payments.services.methods import own_method
 from payments.services.refund import refund_cancellation, request_refund
@@ -39,12 +39,13 @@ GUEST_TOKEN = OpenApiParameter(
     OpenApiParameter.HEADER,
     description=_("Of a booking without an account."),
 )
-KEY = OpenApiParameter(
+REFUND_KEY = OpenApiParameter(
     "Idempotency-Key",
     OpenApiTypes.STR,
     OpenApiParameter.HEADER,
-    required=True,
-    description=_("1 to 255 printable ASCII characters. A repeat with the same key gets the same answer."),
+    description=_(
+        "Required, but for a preview. 1 to 255 printable ASCII characters. A repeat with the same key gets the same answer."
+    ),
 )
 INTENT_KEY = OpenApiParameter(
     "Idempotency-Key",
@@ -236,52 +237,126 @@ class ConfirmPayPalView(ConfirmView):
         return self.settled(request, provider="paypal", provider_ref=asked["orderId"])
 
 
+class RefundStarted(DomainError):
+    code = "refund_started"
+    message = _(
+        "The refund of this cancellation has started by itself. /api/payments/transactions says where it stands."
+    )
+
+
 class RefundView(CustomerView):
     @extend_schema(
         request=s.RefundInput,
-        responses={202: s.RefundAnswer},
-        parameters=[KEY, GUEST_TOKEN],
+        responses={200: s.RefundPreviewAnswer, 202: s.RefundAnswer},
+        parameters=[REFUND_KEY, GUEST_TOKEN],
         tags=["payments"],
     )
-    @idempotent()
     def post(self, request: Request) -> Response:
-        """Give money back. Staff with the refund permission: any part. The owner: what the policy gives, once cancelled."""
+        """Give money back. Staff with the refund permission: any part. The owner: what the policy gives, once cancelled.
+
+        With `preview: true` it only says what would happen (200); its `previewToken`, sent within 15 minutes, does exactly that. Above the
+        operator's limit a refund that staff ask for waits for another person: `needsApproval`.
+        """
+        if isinstance(request.data, dict) and request.data.get("preview") is True:
+            return self._preview(request)
+        return self._refund(request)
+
+    @idempotent()
+    def _refund(self, request: Request) -> Response:
         asked = valid(s.RefundInput, request)
-        payment = Payment.objects.select_related("booking").filter(pk=asked["paymentId"]).first()
-        if payment is None:
-            raise NotFound(_("There is no such payment here."))
-        user = request.user
-        if user.is_authenticated and user.is_staff:
-            refund = self._by_staff(user, payment, asked)
-        else:
-            self.booking(request, payment.booking.reference)
-            refund = self._by_owner(payment, asked)
+        payment, by_staff = self._payment(request, asked)
+        refund = (
+            self._by_staff(request, payment, asked) if by_staff else self._by_owner(request, payment, asked)
+        )
         return Response(
             {
                 "refundId": str(refund.pk),
                 "status": refund.status,
                 "amount": refund.amount.to_major(),
                 "currency": refund.currency,
+                "needsApproval": refund.waits_for_approval,
             },
             status=202,
         )
 
-    def _by_staff(self, user: Any, payment: Payment, asked: dict[str, Any]) -> Refund:
+    def _preview(self, request: Request) -> Response:
+        asked = valid(s.RefundInput, request)
+        payment, by_staff = self._payment(request, asked)
+        if by_staff:
+            amount = _amount_of(asked, payment)
+        else:
+            due, amount = self._given(payment, asked)
+            if Refund.objects.filter(cancellation=due).exists():
+                raise RefundStarted
+        shown = refund_preview.show_refund(
+            payment,
+            amount_minor=amount.amount_minor,
+            reason=asked["reason"],
+            principal=self.idempotency_principal(request),
+            by_staff=by_staff,
+            now=timezone.now(),
+        )
+        return Response(
+            {
+                "amount": shown.amount.to_major(),
+                "currency": shown.amount.currency,
+                "leftAfter": shown.left_after.to_major(),
+                "needsApproval": shown.needs_approval,
+                "previewToken": shown.token,
+                "expiresAt": instant(shown.expires_at),
+            }
+        )
+
+    def _payment(self, request: Request, asked: dict[str, Any]) -> tuple[Payment, bool]:
+        """Return the payment, and whether the caller refunds it as staff. Raises NotFound, NotAllowed."""
+        payment = Payment.objects.select_related("booking").filter(pk=asked["paymentId"]).first()
+        if payment is None:
+            raise NotFound(_("There is no such payment here."))
+        user = request.user
+        if not (user.is_authenticated and user.is_staff):
+            self.booking(request, payment.booking.reference)
+            return payment, False
         if not user.has_perm("payments.refund_payment"):
             audit.record(actor=user, action="payment.refund_refused", subject=f"payment:{payment.pk}")
             raise NotAllowed(
                 _("Your account may not refund payments. Ask an administrator for the refund permission.")
             )
-        wanted = amount_from(asked["amount"], payment.currency) if "amount" in asked else payment.refundable
+        return payment, True
+
+    def _by_staff(self, request: Request, payment: Payment, asked: dict[str, Any]) -> Refund:
+        if "previewToken" in asked:
+            principal = self.idempotency_principal(request)
+            self._compare_with_preview(request, payment, asked)
+            return refund_preview.refund_as_shown(
+                payment,
+                token=asked["previewToken"],
+                principal=principal,
+                requested_by=request.user,
+                now=timezone.now(),
+            )
         return request_refund(
             payment,
-            amount_minor=wanted.amount_minor,
+            amount_minor=_amount_of(asked, payment).amount_minor,
             reason=asked["reason"],
-            requested_by=user,
+            requested_by=request.user,
             source="staff",
         )
 
-    def _by_owner(self, payment: Payment, asked: dict[str, Any]) -> Refund:
+    def _by_owner(self, request: Request, payment: Payment, asked: dict[str, Any]) -> Refund:
+        due, _given = self._given(payment, asked)
+        if "previewToken" in asked:
+            self._compare_with_preview(request, payment, asked)
+        refund = Refund.objects.filter(cancellation=due).first()
+        if refund is None:
+            refund_cancellation(due.pk)
+            refund = Refund.objects.filter(cancellation=due).first()
+        if refund is None or refund.payment_id != payment.pk:
+            disputes.refuse_while_disputed(payment)
+            raise NotAllowed(_("The refund of this booking does not belong to this payment."))
+        return refund
+
+    def _given(self, payment: Payment, asked: dict[str, Any]) -> tuple[Cancellation, Money]:
+        """Return the cancellation and what its policy gives. Raises NotAllowed when there is none, or another amount is asked for."""
         due = Cancellation.objects.filter(booking_id=payment.booking_id).first()
         if due is None:
             raise NotAllowed(
@@ -297,13 +372,27 @@ class RefundView(CustomerView):
                 _("The policy of this booking gives back %(amount)s %(currency)s.")
                 % {"amount": given.to_major(), "currency": given.currency}
             )
-        refund = Refund.objects.filter(cancellation=due).first()
-        if refund is None:
-            refund_cancellation(due.pk)
-            refund = Refund.objects.filter(cancellation=due).first()
-        if refund is None or refund.payment_id != payment.pk:
-            raise NotAllowed(_("The refund of this booking does not belong to this payment."))
-        return refund
+        return due, given
+
+    def _compare_with_preview(self, request: Request, payment: Payment, asked: dict[str, Any]) -> None:
+        """Refuse a token that is not of this caller and payment, or a body that says something else than was shown."""
+        shown = refund_preview.read_token(
+            asked["previewToken"],
+            payment,
+            principal=self.idempotency_principal(request),
+            now=timezone.now(),
+        )
+        amount = Money(shown["amount_minor"], payment.currency)
+        if ("amount" in asked and amount_from(asked["amount"], payment.currency) != amount) or (
+            "reason" in asked and asked["reason"] != shown["reason"]
+        ):
+            raise refund_preview.PreviewOutdated(
+                _("The preview showed another amount or reason. Leave both out, or ask for a new preview.")
+            )
+
+
+def _amount_of(asked: dict[str, Any], payment: Payment) -> Money:
+    return amount_from(asked["amount"], payment.currency) if "amount" in asked else payment.refundable
 
 
 class TransactionsView(APIView):

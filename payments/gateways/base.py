@@ -228,6 +228,9 @@ class Gateway(Protocol):
     def takes(self, amount: Money) -> bool:
         """Say whether the provider is configured and can take exactly this amount."""
 
+    def can_move(self, amount: Money) -> bool:
+        """Say whether the provider's own decimals can name exactly this amount, to take it or to give it back."""
+
     def create_payment(self, payment: Any, *, customer_ref: str) -> ProviderPayment: ...
     def find_payment(self, payment_id: str, *, since: datetime) -> ProviderPayment | None: ...
 

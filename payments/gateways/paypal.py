@@ -104,7 +104,12 @@ class PayPalGateway(WithoutSavedMethods):
 
     def takes(self, amount: Money) -> bool:
         """PayPal is optional, has its own list of currencies, and its own idea of their decimals."""
-        if not settings.PAYPAL_CLIENT_ID or amount.currency not in CURRENCIES or amount.major > LARGEST_MAJOR:
+        if not settings.PAYPAL_CLIENT_ID or amount.major > LARGEST_MAJOR:
+            return False
+        return self.can_move(amount)
+
+    def can_move(self, amount: Money) -> bool:
+        if amount.currency not in CURRENCIES:
             return False
         return amount.currency not in WHOLE_UNITS or amount.major == amount.major.to_integral_value()
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import stripe
 from django.conf import settings
 
-from foundation.money import Money
+from foundation.money import Money, exponent
 from payments.gateways.base import (
     Declined,
     DisputeMove,
@@ -78,6 +78,14 @@ STATUS_OF_DISPUTE = {
 }  # the bank dropped it before it took money; else Stripe's words are ours
 
 
+# docs.stripe.com/currencies: what an integer amount counts. All others have two decimals there, ISK and UGX among them; of three decimals
+# the last must be 0, in payments and refunds alike.
+NO_DECIMALS = frozenset({
+    "BIF", "CLP", "DJF", "GNF", "JPY", "KMF", "KRW", "MGA", "PYG", "RWF", "VND", "VUV", "XAF", "XOF", "XPF",
+})  # fmt: skip
+THREE_DECIMALS = frozenset({"BHD", "JOD", "KWD", "OMR", "TND"})
+
+
 class StripeGateway:
     """Every call checks that no transaction is open: a slow provider must never hold our locks."""
 
@@ -97,7 +105,13 @@ class StripeGateway:
         )
 
     def takes(self, amount: Money) -> bool:
-        return bool(settings.STRIPE_SECRET_KEY)
+        return bool(settings.STRIPE_SECRET_KEY) and self.can_move(amount)
+
+    def can_move(self, amount: Money) -> bool:
+        """Where Stripe counts another number of decimals than ISO 4217's tables, our integer would be another amount there: never."""
+        if amount.currency in THREE_DECIMALS:
+            return exponent(amount.currency) == 3 and amount.amount_minor % 10 == 0
+        return exponent(amount.currency) == (0 if amount.currency in NO_DECIMALS else 2)
 
     def create_payment(self, payment: Any, *, customer_ref: str) -> ProviderPayment:
         """Create the intent under the payment's own key, so a repeat finds the first one."""

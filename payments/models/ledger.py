@@ -16,6 +16,7 @@ class Account(models.TextChoices):
     CUSTOMER_DISPUTES = "customer_disputes", _("taken back by banks")
     PROVIDER_FEES = "provider_fees", _("fees of the provider")
     DISPUTE_FEES = "dispute_fees", _("fees for disputes")
+    PAID_ELSEWHERE = "paid_elsewhere", _("paid to customers without the provider")
 
 
 class LedgerKind(models.TextChoices):

@@ -59,6 +59,13 @@ class ProviderUnavailable(DomainError):
     )
 
 
+class NotOffered(DomainError):
+    code = "provider_not_offered"
+    message = _(
+        "This way of paying does not take this amount or currency. Choose another one, or ask us for help."
+    )
+
+
 class AmountMismatch(DomainError):
     code = "amount_mismatch"
     message = _("The amount is not what this booking costs.")
@@ -98,9 +105,11 @@ def start(
     A live payment at another provider is withdrawn first; one that may be paid already raises PaymentInDoubt.
     saves_method: whether the provider keeps the card for `user` once it has paid; None leaves it as it was (at first: no).
     A total of zero needs no provider: the booking is confirmed and AlreadyPaid raised.
-    Raises HoldExpired, AlreadyPaid, PaymentInDoubt, ProviderUnavailable.
+    Raises NotOffered, HoldExpired, AlreadyPaid, PaymentInDoubt, ProviderUnavailable.
     """
     gateway = gateway_for(provider)
+    if booking.total and not gateway.takes(booking.total):
+        raise NotOffered
     for _attempt in range(
         2
     ):  # the second time when the live payment turns out to be cancelled at the provider
@@ -211,6 +220,8 @@ def _live_payment(
     booking: Booking, *, provider: str, user: Any, saves_method: bool | None, now: datetime
 ) -> Payment:
     paid = booking.status in (Booking.Status.CONFIRMED, Booking.Status.ARRIVED, Booking.Status.COMPLETED)
+    if paid and not booking.total_minor:
+        raise AlreadyPaid(_("There is nothing to pay: the booking is confirmed."))
     if paid or booking.payments.filter(status=PaymentStatus.CAPTURED).exists():
         raise AlreadyPaid
     if booking.status != Booking.Status.HELD or booking.hold_expires_at <= now:

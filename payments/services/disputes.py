@@ -21,6 +21,7 @@ from payments.models import (
     Payment,
 )
 from payments.services import ledger
+from payments.services.after_dispute import release_refunds
 from payments.services.breaks import open_break
 
 logger = logging.getLogger(__name__)
@@ -102,7 +103,7 @@ def record_from_provider(payment: Payment, truth: ProviderDispute, *, now: datet
                 fact=move.ref,
             )
     if dispute.status in (DisputeStatus.WON, DisputeStatus.LOST) and before != dispute.status:
-        _end_the_wait(payment)
+        _end_the_wait(payment, now=now)
     if before != dispute.status:
         logger.warning("dispute %s of payment %s is %s", dispute.provider_ref, payment.pk, dispute.status)
         audit.record(
@@ -113,8 +114,9 @@ def record_from_provider(payment: Payment, truth: ProviderDispute, *, now: datet
         )
 
 
-def _end_the_wait(payment: Payment) -> None:
-    """A cancellation's refund waited for the bank: now it is made, or the customer is told that none is due."""
+def _end_the_wait(payment: Payment, *, now: datetime) -> None:
+    """Refunds waited for the bank: now they are sent or given up, and a cancellation's is made or the customer told that none is due."""
+    release_refunds(payment, now=now)
     waiting = Cancellation.objects.filter(
         booking_id=payment.booking_id, refund_minor__gt=0, payment_refund__isnull=True
     ).first()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import F, Q
+from django.db.models import Exists, F, OuterRef, Q
 from djstripe.models import WebhookEventTrigger
 
 from bookings.models import Booking, Cancellation
@@ -49,8 +49,10 @@ def sweep(*, now: datetime) -> None:
         | Q(disputes__status__in=OPEN, last_checked_at__lte=now - DISPUTES_CHECKED_EVERY)
     )
     unanswered = Dispute.objects.filter(status__in=ANSWERABLE, answered_at__lte=ago)
+    waits_for_approval = Q(needs_approval=True, approved_by__isnull=True)
+    waits_for_bank = Exists(Dispute.objects.filter(payment=OuterRef("payment"), status__in=MONEY_AT_STAKE))
     unsent = Refund.objects.filter(
-        Q(status=RefundStatus.REQUESTED, created_at__lte=ago)
+        Q(~waits_for_approval, ~waits_for_bank, status=RefundStatus.REQUESTED, created_at__lte=ago)
         | Q(status__in=[RefundStatus.SUBMITTED, RefundStatus.UNKNOWN], submitted_at__lte=ago)
     )
     due = Cancellation.objects.filter(

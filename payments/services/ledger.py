@@ -31,11 +31,12 @@ def post(
     refund: Any = None,
     dispute: Any = None,
     fact: str = "",
+    out_of: Account | None = None,
 ) -> None:
     """Book one fact once: a repeat changes nothing. The payment row must be locked.
 
-    The fact is the refund's, else the payment's, unless `fact` names it (a movement of a dispute). amount_minor is positive but for a
-    fee that comes back.
+    `out_of` is the account that is credited where it is not the kind's own. The fact is the refund's, else the payment's, unless `fact`
+    names it (a movement of a dispute). amount_minor is positive but for a fee that comes back.
     """
     key = f"{kind}:{fact or (refund.pk if refund else payment.pk)}"
     with transaction.atomic():  # the entries must commit with their transaction
@@ -52,6 +53,7 @@ def post(
         )
         if created:
             debit, credit = SIDES[kind]
+            credit = out_of or credit
             LedgerEntry.objects.bulk_create(
                 [
                     LedgerEntry(transaction=row, account=debit, amount_minor=amount_minor, currency=currency),

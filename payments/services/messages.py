@@ -15,6 +15,7 @@ from bookings.services.messages import local_date, local_time, place_and_times
 from communications.catalogue import KINDS
 from communications.services import queue_message
 from foundation.money import Money
+from payments.causes import cause_of
 
 BY_TEXT_TOO = {
     "payment_confirmation",
@@ -134,12 +135,17 @@ def tell_payment_failed(payment: Any) -> None:
 
 
 def tell_refund(refund: Any) -> None:
-    """Tell of a refund that the provider has accepted (pending or succeeded), in its true state."""
+    """Tell of a refund in its true state: accepted by the provider, paid another way or, with its cancellation, failed at once."""
     booking = refund.payment.booking
     with translation.override(booking.contact_language):
         amount = Money(refund.amount_minor, refund.currency).format(booking.contact_language)
-        if refund.status == "succeeded":
+        if refund.source == "elsewhere":
+            state = _("We paid it to you another way than by card.")
+        elif refund.status == "succeeded":
             state = _("Your bank usually shows it within 5 to 10 days.")
+        elif refund.status == "failed":
+            cause = cause_of(refund.failure_code).customer
+            state = _("It did not arrive. %(cause)s We see to it and write to you.") % {"cause": cause}
         else:
             state = _("It is on its way; we watch it until your bank has it.")
         note = f"credit_note:{refund.pk}"
@@ -165,10 +171,13 @@ def tell_refund(refund: Any) -> None:
 
 
 def tell_refund_failed(refund: Any) -> None:
-    tell(
-        "refund_failed",
-        refund.payment.booking,
-        about=str(refund.pk),
-        amount=refund.amount.format(refund.payment.booking.contact_language),
-        support_email=settings.SUPPORT_EMAIL,
-    )
+    booking = refund.payment.booking
+    with translation.override(booking.contact_language):
+        tell(
+            "refund_failed",
+            booking,
+            about=str(refund.pk),
+            amount=refund.amount.format(booking.contact_language),
+            cause=str(cause_of(refund.failure_code).customer),
+            support_email=settings.SUPPORT_EMAIL,
+        )

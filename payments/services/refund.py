@@ -15,7 +15,7 @@ from bookings.services.confirm import lock_booking
 from bookings.services.messages import queue_cancellation_without_refund
 from foundation import audit, jobs
 from foundation.errors import DomainError, InvalidInput
-from foundation.money import Money
+from foundation.money import Money, payable_step
 from foundation.transitions import change_status
 from payments.gateways import gateway_for
 from payments.gateways.base import Declined, OutcomeUnknown, ProviderRefund, Rejected, Unavailable
@@ -29,7 +29,7 @@ from payments.models import (
     RefundSource,
     RefundStatus,
 )
-from payments.services import disputes, documents, ledger, messages
+from payments.services import approval, disputes, documents, ledger, messages
 from payments.services.breaks import open_break
 
 ACCEPTED = (RefundStatus.PENDING, RefundStatus.SUCCEEDED)
@@ -61,6 +61,18 @@ def preview_refund(payment: Payment, amount_minor: int) -> RefundPreview:
     return RefundPreview(amount=amount, left_after=left - amount)
 
 
+def refuse_odd_amount(payment: Payment, amount_minor: int) -> None:
+    """Raise InvalidInput for an amount that the payment's provider cannot name, such as 1.005 KWD. What a policy gives is rounded already."""
+    amount = Money(amount_minor, payment.currency)
+    if not gateway_for(payment.provider).can_move(amount):
+        step = Money(payable_step(payment.currency), payment.currency)
+        raise InvalidInput(
+            _("%(currency)s is given back in steps of %(step)s. Enter such an amount.")
+            % {"currency": amount.currency, "step": step.to_major()},
+            field="amount",
+        )
+
+
 def request_refund(
     payment: Payment,
     *,
@@ -69,16 +81,25 @@ def request_refund(
     requested_by: Any,
     source: str,
     cancellation: Cancellation | None = None,
+    retries: Refund | None = None,
+    needs_approval: bool | None = None,
 ) -> Refund:
-    """Record that money should go back; the worker sends it.
+    """Record that money should go back; the worker sends it, above the limit for staff once a second person approved it.
 
-    amount_minor is in payment.currency's minor unit. Locks the booking, then the payment. What staff ask for is audited in the same commit.
-    Raises RefundExceedsCaptured, PaymentDisputed, InvalidInput.
+    amount_minor is in payment.currency's minor unit. `needs_approval` is decided here unless the caller (a retry) knows better. Locks the
+    booking, then the payment. What staff ask for is audited in the same commit. Raises RefundExceedsCaptured, PaymentDisputed, InvalidInput.
     """
     with transaction.atomic():
         lock_booking(payment.booking_id)
         payment = Payment.objects.select_for_update().get(pk=payment.pk)
         preview_refund(payment, amount_minor)
+        asked_by_staff = source == RefundSource.STAFF
+        if asked_by_staff:
+            refuse_odd_amount(payment, amount_minor)
+        if needs_approval is None:
+            needs_approval = asked_by_staff and approval.needs_approval(
+                payment, amount_minor, now=timezone.now()
+            )
         refund = Refund.objects.create(
             payment=payment,
             amount_minor=amount_minor,
@@ -87,16 +108,24 @@ def request_refund(
             source=source,
             requested_by=requested_by if getattr(requested_by, "pk", None) else None,
             cancellation=cancellation,
+            retries=retries,
+            needs_approval=needs_approval,
         )
-        if source == RefundSource.STAFF:
+        if source in approval.ASKED_FOR_BY_STAFF:
             audit.record(
                 actor=requested_by,
-                action="refund.requested",
+                action="refund.retried" if retries else "refund.requested",
                 subject=f"payment:{payment.pk}",
                 reason=reason,
-                data={"amount": str(refund.amount), "refund": str(refund.pk)},
+                data={
+                    "amount": str(refund.amount),
+                    "refund": str(refund.pk),
+                    "needs approval": needs_approval,
+                    **({"failed": str(retries.pk)} if retries else {}),
+                },
             )
-        jobs.defer("payments.send_refund", refund_id=str(refund.pk))
+        if not needs_approval:
+            jobs.defer("payments.send_refund", refund_id=str(refund.pk))
     return refund
 
 
@@ -138,12 +167,18 @@ def refund_cancellation(cancellation_id: Any) -> Refund | None:
 def send_refund(refund_id: Any) -> Refund:
     """Send a refund to the provider under its own key; after an unknown outcome look first.
 
-    Past the provider's key window a refund that cannot be found is never sent again: a break is opened. Raises Unavailable.
+    One that waits for a second person, or for a bank that holds the payment's money, stays as it is. Past the provider's key window a refund
+    that cannot be found is never sent again: a break is opened. Locks the booking, the payment, the refund. Raises Unavailable.
     """
     now = timezone.now()
     with transaction.atomic():
+        lock_booking(Payment.objects.values_list("booking_id", flat=True).get(refunds=refund_id))
+        payment = Payment.objects.select_for_update().get(refunds=refund_id)
         refund = Refund.objects.select_for_update().get(pk=refund_id)
-        if refund.status not in UNSENT:
+        if refund.status not in UNSENT or refund.waits_for_approval:
+            return refund
+        disputed = payment.disputes.filter(status__in=MONEY_AT_STAKE).exists()
+        if disputed and refund.status == RefundStatus.REQUESTED:
             return refund
         sent_before = refund.submitted_at
         if refund.status == RefundStatus.REQUESTED:
@@ -155,6 +190,8 @@ def send_refund(refund_id: Any) -> Refund:
         found = gateway.find_refund(refund.payment.provider_ref or "", str(refund.pk))
         if found is not None:
             return record(refund.pk, found, now=now)
+        if disputed:
+            return refund
         if now - sent_before > timedelta(hours=gateway.resend_window_hours):
             open_break(
                 BreakKind.MISSING_REMOTE,
@@ -259,7 +296,12 @@ def _apply(refund: Refund, payment: Payment, truth: ProviderRefund, *, now: date
             detail=f"The refund failed ({refund.failure_code}); the customer still waits for the money.",
             payment=payment,
         )
-        messages.tell_refund_failed(refund)
+        if before not in ACCEPTED and refund.cancellation_id is not None:
+            messages.tell_refund(
+                refund
+            )  # the word that the booking is cancelled, with what is true about its refund
+        else:
+            messages.tell_refund_failed(refund)
     elif before not in ACCEPTED and refund.source != RefundSource.LATE_PAYMENT:
         messages.tell_refund(refund)  # a late payment's refund was told with the apology
     return refund

@@ -39,7 +39,7 @@ RULES = {
         SELECT t.source_key FROM payments_ledgertransaction t JOIN payments_ledgerentry e ON e.transaction_id = t.id
         LEFT JOIN payments_document d ON d.payment_id = t.payment_id AND d.refund_id IS NOT DISTINCT FROM t.refund_id
             AND d.kind = CASE t.kind WHEN 'capture' THEN 'receipt' WHEN 'refund' THEN 'credit_note' ELSE 'credit_note_cancellation' END
-        WHERE t.kind IN ('capture', 'refund', 'refund_reversal') AND e.account = 'provider_balance'
+        WHERE t.kind IN ('capture', 'refund', 'refund_reversal') AND e.amount_minor > 0
           AND (d.id IS NULL OR d.total_minor <> abs(e.amount_minor) OR d.currency <> e.currency)""",
     "a document has no entry in the ledger, or its lines or its VAT do not add up to its total": """
         SELECT d.number FROM payments_document d WHERE NOT EXISTS (
@@ -72,13 +72,14 @@ RULES = {
     "money was captured for a booking that was not given, and no refund is under way": """
         SELECT b.reference FROM bookings_booking b JOIN payments_payment p ON p.booking_id = b.id
         WHERE p.captured_minor > 0 AND b.status IN ('held', 'expired')
-          AND p.reserved_minor < p.captured_minor""",
+          AND p.reserved_minor + p.disputed_minor < p.captured_minor""",
     "a ledger entry stands on an account that its kind of transaction does not use": """
         SELECT t.source_key || ' ' || e.account || ' ' || e.amount_minor
         FROM payments_ledgertransaction t JOIN payments_ledgerentry e ON e.transaction_id = t.id
         WHERE (t.kind, e.account, sign(e.amount_minor)) NOT IN (
             ('capture', 'provider_balance', 1), ('capture', 'customer_payments', -1),
             ('refund', 'customer_refunds', 1), ('refund', 'provider_balance', -1),
+            ('refund', 'paid_elsewhere', -1),
             ('refund_reversal', 'provider_balance', 1), ('refund_reversal', 'customer_refunds', -1),
             ('fee', 'provider_fees', 1), ('fee', 'provider_balance', -1),
             ('dispute', 'customer_disputes', 1), ('dispute', 'provider_balance', -1),
@@ -127,8 +128,15 @@ RULES = {
         SELECT p.id || ' ' || p.status FROM payments_payment p JOIN bookings_booking b ON b.id = p.booking_id
         WHERE p.status = 'requires_action' AND b.status <> 'held' AND p.created_at < now() - interval '1 hour'""",
     "a refund is stuck": """
-        SELECT id || ' ' || status FROM payments_refund
-        WHERE status IN ('requested', 'submitted', 'unknown') AND created_at < now() - interval '1 hour'""",
+        SELECT r.id || ' ' || r.status FROM payments_refund r
+        WHERE r.status IN ('requested', 'submitted', 'unknown')
+          AND COALESCE(r.submitted_at, r.approved_at, r.created_at) < now() - interval '1 hour'
+          AND NOT (r.status = 'requested' AND r.needs_approval AND r.approved_by_id IS NULL)
+          AND NOT EXISTS (SELECT 1 FROM payments_dispute d WHERE d.payment_id = r.payment_id
+              AND (d.status IN ('needs_response', 'under_review') OR d.closed_at > now() - interval '1 hour'))""",
+    "a refund was sent that needed a second person and had none": """
+        SELECT r.id::text FROM payments_refund r WHERE r.needs_approval AND r.status NOT IN ('requested', 'cancelled')
+          AND (r.approved_by_id IS NULL OR r.approved_by_id = r.requested_by_id)""",
     "a saved method is stuck in its removal": """
         SELECT id::text FROM payments_storedmethod WHERE status = 'removing' AND removed_at < now() - interval '1 hour'""",
     "an event is stuck": """
@@ -143,6 +151,21 @@ RULES = {
 }
 
 
+# what a person should look at, though nothing is wrong -> SQL that returns one text for each
+REMINDERS = {
+    "a refund has waited for a second person for more than 24 hours": """
+        SELECT b.reference || ' ' || r.amount_minor || ' ' || r.currency || ' since ' || r.created_at::timestamptz(0)
+        FROM payments_refund r JOIN payments_payment p ON p.id = r.payment_id JOIN bookings_booking b ON b.id = p.booking_id
+        WHERE r.status = 'requested' AND r.needs_approval AND r.approved_by_id IS NULL
+          AND r.created_at < now() - interval '24 hours' ORDER BY r.created_at""",
+    "a refund failed, and nobody has sent it again or settled it otherwise": """
+        SELECT b.reference || ' ' || r.amount_minor || ' ' || r.currency || ' ' || r.failure_code
+        FROM payments_refund r JOIN payments_payment p ON p.id = r.payment_id JOIN bookings_booking b ON b.id = p.booking_id
+        WHERE r.status = 'failed' AND NOT EXISTS (SELECT 1 FROM payments_refund n WHERE n.retries_id = r.id AND n.status <> 'cancelled')
+        ORDER BY r.created_at""",
+}
+
+
 class Command(BaseCommand):
     help = "Check the books against every rule. Exits 1 and lists the violations if there are any."
 
@@ -154,6 +177,10 @@ class Command(BaseCommand):
                 for (text,) in cursor.fetchall():
                     violations += 1
                     self.stderr.write(f"{rule}: {text}")
+            for reminder, sql in REMINDERS.items():
+                cursor.execute(sql)
+                for (text,) in cursor.fetchall():
+                    self.stdout.write(f"Reminder, {reminder}: {text}")
         if violations:
             self.stderr.write(f"{violations} violations")
             raise SystemExit(1)

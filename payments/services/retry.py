@@ -1,0 +1,149 @@
+"""What becomes of a refund that failed: it is sent again as a new one, or staff say how the customer got the money otherwise."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Exists, OuterRef, QuerySet
+from django.utils.translation import gettext_lazy as _
+
+from bookings.services.confirm import lock_booking
+from foundation import audit
+from foundation.errors import DomainError, InvalidInput
+from foundation.transitions import change_status
+from payments.models import (
+    REFUND_TRANSITIONS,
+    Account,
+    Break,
+    Payment,
+    Refund,
+    RefundSource,
+    RefundStatus,
+)
+from payments.services import approval, documents, ledger, messages
+from payments.services.given_up import DUE_ANYWAY
+from payments.services.refund import preview_refund, request_refund
+
+
+class NotRetryable(DomainError):
+    code = "not_retryable"
+    message = _("This refund needs nothing more: it did not fail, or it was sent again or settled already.")
+
+
+class PlanChanged(DomainError):
+    code = "preview_outdated"
+    message = _("What this would do has changed since you looked. Look again and confirm what you see then.")
+
+
+def unresolved() -> QuerySet[Refund]:
+    """Return the refunds that failed and that nobody sent again or settled otherwise."""
+    taken_up = Refund.objects.filter(retries=OuterRef("pk")).exclude(status=RefundStatus.CANCELLED)
+    return Refund.objects.filter(~Exists(taken_up), status=RefundStatus.FAILED)
+
+
+def retry_needs_approval(failed: Refund, *, now: datetime) -> bool:
+    """Say whether a second person must approve another try: not what was due anyway, nor what was approved once."""
+    origin = failed
+    while True:
+        if origin.approved_by_id is not None or origin.source in DUE_ANYWAY or origin.requested_by is None:
+            return False
+        if origin.retries is None:
+            break
+        origin = origin.retries
+    return approval.needs_approval(failed.payment, failed.amount_minor, now=now)
+
+
+def retry_refund(failed_id: Any, *, reason: str, by: Any, shown_approval: bool, now: datetime) -> Refund:
+    """Ask for the same amount again under a key of its own; what it needs is reserved anew.
+
+    `shown_approval` is what the person saw about a second person. Locks the booking, the payment, the failed refund. Raises NotRetryable,
+    PlanChanged, PaymentDisputed, RefundExceedsCaptured, InvalidInput without a reason.
+    """
+    with transaction.atomic():
+        failed = _failed(failed_id, reason=reason)
+        waits = retry_needs_approval(failed, now=now)
+        if waits != shown_approval:
+            raise PlanChanged
+        refund = request_refund(
+            failed.payment,
+            amount_minor=failed.amount_minor,
+            reason=reason,
+            requested_by=by,
+            source=RefundSource.RETRY,
+            retries=failed,
+            needs_approval=waits,
+        )
+        _answer_break(failed, by=by, resolution=f"Sent again as refund {refund.pk}.", now=now)
+    return refund
+
+
+def settle_elsewhere(failed_id: Any, *, reason: str, by: Any, now: datetime) -> Refund:
+    """Record that the customer got a failed refund's money without the provider, such as by bank transfer. No provider is asked.
+
+    It is a refund of its own that succeeded: it counts against the payment, has a credit note and is told to the customer. Locks the
+    booking, the payment, the failed refund. Raises NotRetryable, PaymentDisputed, RefundExceedsCaptured, InvalidInput without a reason.
+    """
+    with transaction.atomic():
+        failed = _failed(failed_id, reason=reason)
+        payment = failed.payment
+        preview_refund(payment, failed.amount_minor)
+        refund = Refund.objects.create(
+            payment=payment,
+            amount_minor=failed.amount_minor,
+            currency=failed.currency,
+            status=RefundStatus.SUBMITTED,
+            source=RefundSource.ELSEWHERE,
+            reason=reason.strip()[:500],
+            requested_by=by,
+            retries=failed,
+            submitted_at=now,
+        )
+        change_status(refund, RefundStatus.SUCCEEDED, REFUND_TRANSITIONS)
+        refund.finished_at = now
+        refund.save(update_fields=["status", "finished_at"])
+        ledger.post(
+            "refund",
+            payment,
+            amount_minor=refund.amount_minor,
+            currency=refund.currency,
+            at=now,
+            refund=refund,
+            out_of=Account.PAID_ELSEWHERE,
+        )
+        audit.record(
+            actor=by,
+            action="refund.settled_elsewhere",
+            subject=f"payment:{payment.pk}",
+            reason=refund.reason,
+            data={"amount": str(refund.amount), "refund": str(refund.pk), "failed": str(failed.pk)},
+        )
+        _answer_break(failed, by=by, resolution=refund.reason, now=now)
+        messages.tell_refund(refund)
+        payment.refresh_from_db()
+        documents.issue_credit_note(refund, payment, now=now)  # its counter is the last lock
+    return refund
+
+
+def _failed(refund_id: Any, *, reason: str) -> Refund:
+    """Lock and return a failed refund that nobody has dealt with."""
+    if not reason.strip():
+        raise InvalidInput(_("Say why."), field="reason")
+    booking = lock_booking(Payment.objects.values_list("booking_id", flat=True).get(refunds=refund_id))
+    payment = Payment.objects.select_for_update().get(refunds=refund_id)
+    payment.booking = booking
+    refund = Refund.objects.select_for_update(of=("self",)).select_related("retries").get(pk=refund_id)
+    if not unresolved().filter(pk=refund_id).exists():
+        raise NotRetryable
+    refund.payment = payment
+    return refund
+
+
+def _answer_break(failed: Refund, *, by: Any, resolution: str, now: datetime) -> None:
+    """Close the question that the failure opened: this is its answer."""
+    Break.objects.filter(
+        payment=failed.payment,
+        provider_ref=failed.provider_ref or str(failed.pk),
+        resolved_at__isnull=True,
+    ).update(resolved_at=now, resolved_by=by, resolution=resolution)
