@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, PolymorphicProxySerializer, extend_schema
 from rest_framework.permissions import IsAuthenticated
@@ -13,8 +15,10 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from foundation.api import CursorPagination, idempotent, limit_rate, valid
+from foundation.errors import InvalidInput
 from payments import queries
 from payments.api import serializers as s
+from payments.gateways import configured
 from payments.models import StoredMethod
 from payments.services import methods
 
@@ -55,7 +59,7 @@ class SaveMethodView(CustomersOwnView):
         responses={
             201: PolymorphicProxySerializer(
                 component_name="SaveMethodAnswer",
-                serializers=[s.MethodAnswer, s.SetupAnswer],
+                serializers=[s.MethodAnswer, s.StripeSetupAnswer, s.PayPalSetupAnswer],
                 resource_type_field_name=None,
             )
         },
@@ -64,26 +68,32 @@ class SaveMethodView(CustomersOwnView):
     )
     @idempotent(required=False)
     def post(self, request: Request) -> Response:
-        """Save a card. First without `setupIntentId`: the answer lets the customer enter a card at the provider. Then with it: the
-        provider is asked, and the card stored if this very customer has saved it there. Repeating it does no harm.
+        """Save a card, or a PayPal wallet with `provider: "paypal"`. First without `setupIntentId` (`setupTokenId`): the answer lets the
+        customer enter a card at the provider (agree on PayPal's page). Then with it: the provider is asked, and the method stored if this
+        very customer has saved it there. Repeating it does no harm.
         """
         limit_rate(request, "methods", account=str(request.user.pk))
         asked = valid(s.SaveMethodInput, request)
-        if "setupIntentId" in asked:
-            stored = methods.save_method(
-                request.user, setup_ref=asked["setupIntentId"], provider=asked["provider"]
-            )
+        provider = asked["provider"]
+        if provider not in configured():
+            raise InvalidInput(_("This provider is not offered here."), field="provider")
+        setup_ref = asked.get("setupIntentId") or asked.get("setupTokenId")
+        if setup_ref:
+            stored = methods.save_method(request.user, setup_ref=setup_ref, provider=provider)
             return Response(body(stored), status=201)
-        setup = methods.begin_setup(request.user, provider=asked["provider"])
-        return Response(
-            {
-                "provider": setup.provider,
-                "setupIntentId": setup.setup_ref,
-                "clientSecret": setup.client_secret,
-                "publishableKey": setup.publishable_key,
-            },
-            status=201,
-        )
+        setup = methods.begin_setup(request.user, provider=provider)
+        return Response({"provider": provider, **WAY_OF[provider](setup)}, status=201)
+
+
+# What the customer's side needs to save a method at each provider.
+WAY_OF: dict[str, Callable[[methods.SetupSession], dict[str, str]]] = {
+    "stripe": lambda setup: {
+        "setupIntentId": setup.setup_ref,
+        "clientSecret": setup.client_secret,
+        "publishableKey": setup.publishable_key,
+    },
+    "paypal": lambda setup: {"setupTokenId": setup.setup_ref, "approveUrl": setup.approve_url},
+}
 
 
 class NewestFirst(CursorPagination):

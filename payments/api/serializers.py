@@ -66,20 +66,21 @@ class IntentInput(StrictSerializer):
     bookingId = serializers.CharField(max_length=32)
     amount = AmountField(required=False, help_text=_("Compared with our price; a different one is refused."))
     currency = serializers.CharField(max_length=3, required=False)
-    provider = serializers.ChoiceField(choices=Provider.choices, default=Provider.STRIPE)
+    provider = serializers.ChoiceField(
+        choices=Provider.choices,
+        required=False,
+        help_text=_("Without it that of the saved method, else stripe."),
+    )
     methodId = serializers.UUIDField(
         required=False,
         help_text=_("Pay with this saved method of the caller's now, without entering a card."),
     )
     saveMethod = serializers.BooleanField(
-        required=False, help_text=_("Keep the card for the caller's next payment once it has paid.")
+        required=False,
+        help_text=_("Keep the card or the wallet for the caller's next payment once it has paid."),
     )
 
     def validate(self, asked: dict[str, Any]) -> dict[str, Any]:
-        if asked["provider"] != Provider.STRIPE and ("methodId" in asked or asked.get("saveMethod")):
-            raise serializers.ValidationError(
-                {"provider": [_("Only cards are saved: leave out methodId and saveMethod.")]}
-            )
         if "methodId" in asked and asked.get("saveMethod"):
             raise serializers.ValidationError(
                 {"saveMethod": [_("The method is saved already: send one of the two.")]}
@@ -209,7 +210,24 @@ class SaveMethodInput(StrictSerializer):
             "Of the card that the customer has entered. Without it a new one to enter a card with is made."
         ),
     )
-    provider = serializers.ChoiceField(choices=["stripe"], default="stripe")
+    setupTokenId = serializers.RegexField(
+        r"^[A-Za-z0-9_-]{1,36}$",
+        required=False,
+        help_text=_(
+            "Of the wallet whose owner has agreed at PayPal. Without it a new one, with the page to agree on, is made."
+        ),
+    )
+    provider = serializers.ChoiceField(choices=Provider.choices, default=Provider.STRIPE)
+
+    def validate(self, asked: dict[str, Any]) -> dict[str, Any]:
+        names = {Provider.STRIPE: "setupIntentId", Provider.PAYPAL: "setupTokenId"}
+        own = names.pop(asked["provider"])
+        for other in names.values():
+            if other in asked:
+                raise serializers.ValidationError(
+                    {other: [_("This provider has %(name)s instead.") % {"name": own}]}
+                )
+        return asked
 
 
 class MethodAnswer(serializers.Serializer):
@@ -224,11 +242,19 @@ class MethodAnswer(serializers.Serializer):
     createdAt = UtcInstant()
 
 
-class SetupAnswer(serializers.Serializer):
-    provider = serializers.CharField()
+class StripeSetupAnswer(serializers.Serializer):
+    provider = serializers.ChoiceField(choices=["stripe"])
     setupIntentId = serializers.CharField()
     clientSecret = serializers.CharField()
     publishableKey = serializers.CharField()
+
+
+class PayPalSetupAnswer(serializers.Serializer):
+    provider = serializers.ChoiceField(choices=["paypal"])
+    setupTokenId = serializers.CharField()
+    approveUrl = serializers.CharField(
+        help_text=_("Send the owner of the wallet there, then call save-method again with the token's id.")
+    )
 
 
 class MethodsAnswer(serializers.Serializer):

@@ -26,7 +26,7 @@ from foundation.money import Money
 from payments.api import serializers as s
 from payments.api import transactions
 from payments.gateways import offered
-from payments.models import Payment, Refund
+from payments.models import Payment, Provider, Refund
 from payments.services import checkout, disputes, refund_preview
 from payments.services.charge import pay_with_saved
 from payments.services.methods import own_method
@@ -119,25 +119,31 @@ class CreateIntentView(CustomerView):
     def post(self, request: Request) -> Response:
         """Start paying a held booking, at our price. An `amount` or `currency` that differs is refused with 422.
 
-        With `methodId` the saved method is charged now. The `status` is then captured or, where the bank asks, requires_action: let the
-        customer answer with the `clientSecret`, then call confirm-stripe. A declined method is 402.
+        With `methodId` the saved method is charged now. The `status` is then captured or, where the bank or PayPal asks, requires_action:
+        let the customer answer with the `clientSecret` (at `approveUrl`), then call confirm-stripe (confirm-paypal). A declined method is 402.
         """
         asked = valid(s.IntentInput, request)
         booking = self.booking(request, asked["bookingId"], to_change=True)
         _compare(asked, booking.total)
-        if asked["provider"] not in offered(booking.total):
-            raise InvalidInput(_("This provider is not offered for this booking."), field="provider")
         user = request.user if request.user.is_authenticated else None
         if user is None and ("methodId" in asked or asked.get("saveMethod")):
-            raise NotAllowed(_("Saved cards belong to an account: sign in with a bearer token."))
+            raise NotAllowed(_("Saved payment methods belong to an account: sign in with a bearer token."))
+        method = None
         if "methodId" in asked:
             limit_rate(request, "methods", account=str(request.user.pk))
             method = own_method(user, asked["methodId"])
+        own_provider = method.provider if method else Provider.STRIPE
+        provider = asked.get("provider", own_provider)
+        if provider not in offered(booking.total):
+            raise InvalidInput(_("This provider is not offered for this booking."), field="provider")
+        if method is not None and provider != own_provider:
+            raise InvalidInput(_("The saved method is with another provider."), field="provider")
+        if method is not None:
             session = pay_with_saved(booking, method=method, now=timezone.now())
         else:
             session = checkout.start(
                 booking,
-                provider=asked["provider"],
+                provider=provider,
                 user=user,
                 saves_method=asked.get("saveMethod"),
                 now=timezone.now(),

@@ -111,13 +111,19 @@ class ProviderMethod:
 
 @dataclass(frozen=True)
 class ProviderSetup:
-    """A customer's saving of a method, under way or done. `method` is there once it succeeded and while the provider keeps it."""
+    """A customer's saving of a method, under way or done. `method` is there once it succeeded and while the provider keeps it.
+
+    `approve_url` is where the customer agrees, when that is a page of the provider's. `is_agreed`: the customer did, and the method is
+    kept once complete_setup is called.
+    """
 
     ref: str
     customer_ref: str
     client_secret: str
     has_succeeded: bool
     method: ProviderMethod | None = None
+    approve_url: str = ""
+    is_agreed: bool = False
 
 
 @dataclass(frozen=True)
@@ -164,8 +170,8 @@ class ProviderPayment:
 
     `bank_asks`: the bank's question (3-D Secure) is open now. `needs_customer`: it is, or the payment failed for want of it.
     `keeps_method`: the provider will keep the method for the customer once it is paid; `kept_method` is then what it keeps.
-    `approve_url` is where the customer agrees to pay, when that is a page of the provider's. `awaits_capture`: the customer agreed,
-    and nothing is taken before capture_payment is called.
+    `approve_url` is where the customer agrees to pay, when that is a page of the provider's. `is_untaken`: nothing was taken, and nothing
+    will be but by a call of ours. `awaits_capture`: so it is, and the customer has agreed.
     """
 
     ref: str
@@ -177,6 +183,7 @@ class ProviderPayment:
     client_secret: str = ""
     approve_url: str = ""
     awaits_capture: bool = False
+    is_untaken: bool = False
     method_label: str = ""
     failure_code: str = ""
     failure_message: str = ""
@@ -191,39 +198,16 @@ class ProviderPayment:
     disputes: tuple[ProviderDispute, ...] = ()
 
 
-class WithoutSavedMethods:
-    """For a provider that keeps no methods of our customers and tells of no disputes: what asks for it anyway is our fault."""
-
-    def revise_payment(self, ref: str, *, customer_ref: str, keep_method: bool) -> ProviderPayment:
-        raise Rejected
-
-    def charge_method(self, ref: str, method_ref: str, *, is_off_session: bool) -> None:
-        raise Rejected
-
-    def create_setup(self, customer_ref: str) -> ProviderSetup:
-        raise Rejected
-
-    def fetch_setup(self, ref: str) -> ProviderSetup | None:
-        return None
-
-    def fetch_method(self, ref: str) -> ProviderMethod | None:
-        return None
-
-    def detach_method(self, ref: str) -> None:
-        raise Rejected
-
-    def answer_dispute(self, ref: str, evidence: Evidence) -> None:
-        raise Rejected
-
-    def disputed_payments(self, *, since: datetime) -> list[str]:
-        return []
-
-
 class Gateway(Protocol):
     """A payment provider. Where its abilities differ, it says so here, and nobody else asks which provider it is."""
 
     resend_window_hours: int
     publishable_key: str
+    # A payment stays as it was born: who keeps its method, and whether a saved method pays it. Another wish needs another payment. It cannot
+    # be cancelled there either, only never taken; so what is about to be taken is noted first.
+    has_fixed_terms: bool
+
+    def is_configured(self) -> bool: ...
 
     def takes(self, amount: Money) -> bool:
         """Say whether the provider is configured and can take exactly this amount."""
@@ -231,7 +215,9 @@ class Gateway(Protocol):
     def can_move(self, amount: Money) -> bool:
         """Say whether the provider's own decimals can name exactly this amount, to take it or to give it back."""
 
-    def create_payment(self, payment: Any, *, customer_ref: str) -> ProviderPayment: ...
+    def create_payment(self, payment: Any, *, customer_ref: str) -> ProviderPayment:
+        """Make the payment there. Takes nothing, whoever pays and however: an answer that is lost costs nobody money."""
+
     def find_payment(self, payment_id: str, *, since: datetime) -> ProviderPayment | None: ...
 
     def fetch_payment(self, ref: str) -> ProviderPayment:
@@ -240,8 +226,12 @@ class Gateway(Protocol):
     def capture_payment(self, payment: Any) -> ProviderPayment:
         """Take what the customer agreed to (`awaits_capture`), under a key of its own: a repeat takes nothing more. Raises Declined."""
 
-    def revise_payment(self, ref: str, *, customer_ref: str, keep_method: bool) -> ProviderPayment: ...
-    def charge_method(self, ref: str, method_ref: str, *, is_off_session: bool) -> None: ...
+    def revise_payment(self, ref: str, *, customer_ref: str, keep_method: bool) -> ProviderPayment:
+        """Change whose payment it is and whether the method is kept. Raises Rejected where terms are fixed."""
+
+    def charge_method(self, ref: str, method_ref: str, *, is_off_session: bool) -> None:
+        """Pay with a saved method, once, whatever is repeated. Look at the payment afterwards, however this ends: the provider may want
+        the customer. Raises Declined, Rejected, OutcomeUnknown."""
 
     def cancel_payment(self, ref: str) -> ProviderPayment:
         """See to it that nobody can pay it any more, and return it as it is after that: paid, if that was faster."""
@@ -250,10 +240,14 @@ class Gateway(Protocol):
     def find_refund(self, payment_ref: str, refund_id: str) -> ProviderRefund | None: ...
 
     def create_customer(self, user: Any) -> str:
-        """Return the provider's reference for our user; "" where the provider keeps none."""
+        """Return the provider's reference for our user; "" where the provider makes one with the first method that is saved."""
 
     def create_setup(self, customer_ref: str) -> ProviderSetup: ...
     def fetch_setup(self, ref: str) -> ProviderSetup | None: ...
+
+    def complete_setup(self, setup: ProviderSetup) -> ProviderSetup:
+        """Have the provider keep what the customer agreed to (`is_agreed`), under a key of its own: a repeat keeps nothing more."""
+
     def fetch_method(self, ref: str) -> ProviderMethod | None: ...
     def detach_method(self, ref: str) -> None: ...
     def answer_dispute(self, ref: str, evidence: Evidence) -> None: ...

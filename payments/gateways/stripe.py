@@ -90,6 +90,7 @@ class StripeGateway:
     """Every call checks that no transaction is open: a slow provider must never hold our locks."""
 
     resend_window_hours = 23  # Stripe forgets idempotency keys after 24 hours; one hour of margin
+    has_fixed_terms = False
 
     def __init__(self) -> None:
         self.publishable_key = settings.STRIPE_PUBLISHABLE_KEY
@@ -103,6 +104,9 @@ class StripeGateway:
             max_network_retries=0,
             http_client=stripe.RequestsClient(timeout=settings.STRIPE_TIMEOUT_SECONDS),
         )
+
+    def is_configured(self) -> bool:
+        return True
 
     def takes(self, amount: Money) -> bool:
         return bool(settings.STRIPE_SECRET_KEY) and self.can_move(amount)
@@ -255,6 +259,10 @@ class StripeGateway:
     def fetch_setup(self, ref: str) -> ProviderSetup | None:
         found = _found(lambda: self._client.v1.setup_intents.retrieve(ref, {"expand": ["payment_method"]}))
         return _setup(found) if found is not None else None
+
+    def complete_setup(self, setup: ProviderSetup) -> ProviderSetup:
+        """Stripe keeps the card as the customer confirms: there is nothing left to do."""
+        return setup
 
     def fetch_method(self, ref: str) -> ProviderMethod | None:
         """Return a method that Stripe keeps for some customer; None for one that was let go or never was."""

@@ -107,6 +107,7 @@ class Payment(models.Model):
     created_at = models.DateTimeField(_("created"), auto_now_add=True, db_index=True)
     submitted_at = models.DateTimeField(_("sent"), null=True, blank=True)
     captured_at = models.DateTimeField(_("captured at"), null=True, blank=True)
+    taking_since = models.DateTimeField(_("being taken since"), null=True, blank=True)
     last_checked_at = models.DateTimeField(_("last looked up"), null=True, blank=True)
 
     class Meta:

@@ -1,4 +1,4 @@
-"""A customer's saved cards: list, add, choose the default, remove."""
+"""A customer's saved cards and wallets: list, add, choose the default, remove."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from bookings.pages.limits import limit_visits
+from bookings.pages.limits import limit_posts, limit_visits
 from foundation.errors import DomainError, NotFound
 from payments import queries
-from payments.models import StoredMethod
+from payments.gateways import configured
+from payments.models import Provider, StoredMethod
 from payments.services import methods
 
 
@@ -29,6 +30,7 @@ def shown(stored: StoredMethod) -> dict[str, Any]:
     """What a page says of a saved method."""
     return {
         "id": stored.pk,
+        "provider": stored.provider,
         "label": stored.label,
         "expiry": stored.expiry,
         "is_default": stored.is_default,
@@ -40,9 +42,9 @@ def shown(stored: StoredMethod) -> dict[str, Any]:
 @login_required
 @require_safe
 def method_list(request: HttpRequest) -> HttpResponse:
-    """List the customer's saved cards."""
+    """List the customer's saved cards and wallets."""
     rows = [shown(stored) for stored in queries.stored_methods(request.user)]
-    return render(request, "payments/methods.html", {"methods": rows})
+    return render(request, "payments/methods.html", {"methods": rows, "providers": configured()})
 
 
 @never_cache
@@ -70,19 +72,40 @@ def add(request: HttpRequest) -> HttpResponse:
     )
 
 
+@login_required
+@limit_posts(group="methods", rate="20/m")
+@require_POST
+def add_paypal(request: HttpRequest) -> HttpResponse:
+    """Lead the customer to PayPal's own page, where they agree that we keep the wallet; they come back to `added`."""
+    if Provider.PAYPAL not in configured():
+        raise Http404
+    try:
+        setup = methods.begin_setup(request.user, provider=Provider.PAYPAL)
+    except DomainError as error:
+        messages.error(request, str(error.message))
+        return redirect("payments:methods")
+    return redirect(setup.approve_url)
+
+
 @never_cache
 @login_required
 @require_safe
 def added(request: HttpRequest) -> HttpResponse:
-    """Come back from the provider's form: store what it says was saved."""
+    """Come back from the provider's form or from PayPal's page: store what the provider says was saved."""
+    agreed = request.GET.get("approval_token_id", "")[:255]
+    provider = Provider.PAYPAL if agreed else Provider.STRIPE
+    if provider not in configured():
+        raise Http404
     try:
-        stored = methods.save_method(request.user, setup_ref=request.GET.get("setup", "")[:255])
+        stored = methods.save_method(
+            request.user, setup_ref=agreed or request.GET.get("setup", "")[:255], provider=provider
+        )
     except NotFound:
         raise Http404 from None
     except DomainError as error:
         messages.error(request, str(error.message))
-        name = "payments:add_method" if isinstance(error, methods.SetupUnfinished) else "payments:methods"
-        return redirect(name)
+        unfinished_card = isinstance(error, methods.SetupUnfinished) and not agreed
+        return redirect("payments:add_method" if unfinished_card else "payments:methods")
     messages.success(request, _("%(card)s is saved.") % {"card": stored.label})
     return redirect("payments:methods")
 

@@ -70,7 +70,7 @@ def pay(request: HttpRequest, reference: str) -> HttpResponse:
     if isinstance(session, HttpResponse):
         return session
     now = timezone.now()
-    stored = _stored(request)
+    stored = _stored(request, booking)
     chosen = next((one for one in stored if one["id"] == session.payment.stored_method_id), None)
     # The bank's question about a saved card is open. Without it, or past it, the customer chooses how to pay.
     bank_asks = session.truth.bank_asks and chosen is not None and "another" not in request.GET
@@ -97,16 +97,18 @@ def pay(request: HttpRequest, reference: str) -> HttpResponse:
 @require_POST
 @limit_posts(group="charge", rate="20/m")
 def charge(request: HttpRequest, reference: str) -> HttpResponse:
-    """Pay with the saved card that was chosen, and go on as the payment then stands."""
+    """Pay with the saved card or wallet that was chosen, and go on as the payment then stands."""
     booking = booking_from(request, reference, to_change=True)
     payment_page = reverse("payments:pay", args=[booking.reference])
     try:
         stored = own_method(request.user, uuid.UUID(request.POST.get("stored", "")))
+        if stored.provider not in offered(booking.total):
+            raise NotFound
         session = pay_with_saved(booking, method=stored, now=timezone.now())
     except MethodDeclined:
         return redirect(f"{payment_page}?declined=1")
     except (ValueError, NotFound, MethodRemoved):
-        messages.error(request, _("This saved card can no longer be used. Choose another one."))
+        messages.error(request, _("What you saved can no longer be used. Choose something else."))
         return redirect(payment_page)
     except checkout.HoldExpired:
         return redirect(payment_page)
@@ -114,7 +116,7 @@ def charge(request: HttpRequest, reference: str) -> HttpResponse:
         pass  # paid before, or nobody knows yet: the return page looks and tells
     else:
         if session.truth.bank_asks:
-            return redirect(f"{payment_page}?bank=1")
+            return redirect(session.approve_url or f"{payment_page}?bank=1")
     return redirect("payments:return", reference=booking.reference)
 
 
@@ -133,27 +135,32 @@ def keep(request: HttpRequest, reference: str) -> HttpResponse:
     return HttpResponse(status=204)
 
 
-def _stored(request: HttpRequest) -> list[dict[str, Any]]:
-    """The saved cards that this visitor may pay with, the default first."""
+def _stored(request: HttpRequest, booking: Booking) -> list[dict[str, Any]]:
+    """The saved cards and wallets that this visitor may pay this booking with, the default first."""
     if not request.user.is_authenticated:
         return []
-    return [one for one in map(shown, queries.stored_methods(request.user)) if not one["has_expired"]]
+    providers = offered(booking.total)
+    mine = map(shown, queries.stored_methods(request.user))
+    return [one for one in mine if one["provider"] in providers and not one["has_expired"]]
 
 
 @never_cache
 @require_POST
 def pay_with_paypal(request: HttpRequest, reference: str) -> HttpResponse:
-    """Lead the customer to PayPal's own page, where they agree; they come back to `returned`."""
+    """Lead the customer to PayPal's own page, where they agree; they come back to `returned`. Who is signed in may have the wallet kept."""
     booking = booking_from(request, reference, to_change=True)
     if Provider.PAYPAL not in offered(booking.total):
         return redirect("payments:pay", reference=booking.reference)
-    session = _session(request, booking, provider=Provider.PAYPAL)
+    keep = request.POST.get("keep") == "1" if request.user.is_authenticated else None
+    session = _session(request, booking, provider=Provider.PAYPAL, saves_method=keep)
     if isinstance(session, HttpResponse):
         return session
     return redirect(session.approve_url or reverse("payments:return", args=[booking.reference]))
 
 
-def _session(request: HttpRequest, booking: Booking, *, provider: str) -> CheckoutSession | HttpResponse:
+def _session(
+    request: HttpRequest, booking: Booking, *, provider: str, saves_method: bool | None = None
+) -> CheckoutSession | HttpResponse:
     """Start paying, or say on a page why that is not possible or not needed any more."""
     if booking.status in PAID:
         return redirect("payments:confirmed", reference=booking.reference)
@@ -168,7 +175,7 @@ def _session(request: HttpRequest, booking: Booking, *, provider: str) -> Checko
         return hold_expired(request, booking, context)
     user = request.user if request.user.is_authenticated else None
     try:
-        return checkout.start(booking, provider=provider, user=user, now=now)
+        return checkout.start(booking, provider=provider, user=user, saves_method=saves_method, now=now)
     except checkout.HoldExpired:
         return hold_expired(request, booking, context)
     except checkout.AlreadyPaid:

@@ -1,4 +1,4 @@
-"""Addresses of paying, of the confirmation and of a customer's saved cards."""
+"""Addresses of paying, of the confirmation and of a customer's saved cards and wallets."""
 
 from django.urls import path
 
@@ -15,6 +15,7 @@ urlpatterns = [
     path("bookings/<str:reference>/confirmed", pay.confirmed, name="confirmed"),
     path("account/payment-methods", methods.method_list, name="methods"),
     path("account/payment-methods/add", methods.add, name="add_method"),
+    path("account/payment-methods/add-paypal", methods.add_paypal, name="add_paypal"),
     path("account/payment-methods/added", methods.added, name="method_added"),
     path(
         "account/payment-methods/<uuid:method_id>/default", methods.make_default, name="make_method_default"

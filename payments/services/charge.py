@@ -6,10 +6,11 @@ from datetime import datetime
 from typing import Any
 
 from django.db import transaction
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from bookings.models import Booking
-from bookings.services.confirm import lock_booking
+from bookings.services.confirm import could_confirm, lock_booking
 from foundation.errors import DomainError
 from payments.gateways import gateway_for
 from payments.gateways.base import Declined, OutcomeUnknown, ProviderPayment, Rejected, Unavailable
@@ -20,7 +21,7 @@ from payments.services.customers import customer_ref_of
 
 class MethodDeclined(DomainError):
     code = "declined"
-    message = _("The bank declined this card. Nothing was taken. Use another card, or ask your bank.")
+    message = _("The payment was declined. Nothing was taken. Pay with something else, or ask your bank.")
 
 
 class PaymentOver(DomainError):
@@ -31,10 +32,10 @@ class PaymentOver(DomainError):
 def pay_with_saved(booking: Booking, *, method: StoredMethod, now: datetime) -> checkout.CheckoutSession:
     """Pay a held booking with one of the customer's saved methods, the customer being there.
 
-    Returns the session with the payment as it then stands: captured, processing, or requires_action with the bank's question open
-    for the customer to answer. Raises what checkout.start raises, MethodDeclined, MethodRemoved.
+    Returns the session with the payment as it then stands: captured, processing, or requires_action with the question of the bank or
+    the provider open for the customer to answer. Raises what checkout.start raises, MethodDeclined, MethodRemoved, PaymentOver.
     """
-    session = checkout.start(booking, provider=method.provider, user=method.user, now=now)
+    session = checkout.start(booking, provider=method.provider, user=method.user, method=method, now=now)
     return _charge(session.payment, session.truth, method, is_off_session=False, now=now)
 
 
@@ -44,7 +45,10 @@ def charge_saved_method(payment: Payment, *, method: StoredMethod, now: datetime
     Where the bank wants the customer, the payment requires_action and the same commit queues the e-mail with the link to the payment page.
     Raises MethodDeclined, MethodRemoved, PaymentOver, ProviderUnavailable (the outcome may be unknown: the janitor finds it).
     """
-    payment, truth = checkout.submit(payment, gateway_for(payment.provider), now=now)
+    gateway = gateway_for(payment.provider)
+    if payment.provider_ref is None:  # so that it is born as one which a saved method pays
+        payment = _intend(payment.pk, method, is_off_session=True, takes=False)
+    payment, truth = checkout.submit(payment, gateway, now=now)
     return _charge(payment, truth, method, is_off_session=True, now=now).payment
 
 
@@ -52,12 +56,13 @@ def _charge(
     payment: Payment, truth: ProviderPayment, method: StoredMethod, *, is_off_session: bool, now: datetime
 ) -> checkout.CheckoutSession:
     gateway = gateway_for(payment.provider)
-    payment = _intend(payment.pk, method, is_off_session=is_off_session)
+    payment = _intend(payment.pk, method, is_off_session=is_off_session, takes=gateway.has_fixed_terms)
     problem: DomainError | None = None
     try:
-        customer_ref = customer_ref_of(method.user, provider=method.provider, gateway=gateway)
-        if truth.customer_ref != customer_ref:
-            gateway.revise_payment(truth.ref, customer_ref=customer_ref, keep_method=payment.saves_method)
+        if not gateway.has_fixed_terms:
+            customer_ref = customer_ref_of(method.user, provider=method.provider, gateway=gateway)
+            if truth.customer_ref != customer_ref:
+                gateway.revise_payment(truth.ref, customer_ref=customer_ref, keep_method=payment.saves_method)
         gateway.charge_method(truth.ref, method.provider_ref, is_off_session=is_off_session)
     except Declined as error:
         problem = MethodDeclined(declineCode=str(error.details.get("provider_code", "")))
@@ -67,10 +72,12 @@ def _charge(
         problem = error
     except (OutcomeUnknown, Unavailable) as error:
         if isinstance(error, OutcomeUnknown):
-            Payment.objects.filter(pk=payment.pk, status=PaymentStatus.REQUIRES_ACTION).update(
-                status=PaymentStatus.UNKNOWN
-            )
-        problem = checkout.ProviderUnavailable()
+            Payment.objects.filter(
+                pk=payment.pk, status__in=[PaymentStatus.REQUIRES_ACTION, PaymentStatus.PROCESSING]
+            ).update(status=PaymentStatus.UNKNOWN)
+        problem = checkout.ProviderUnavailable(error.message)
+    if not isinstance(problem, checkout.ProviderUnavailable):  # the answer is here: nobody takes it any more
+        Payment.objects.filter(pk=payment.pk).update(taking_since=None)
     try:
         truth = gateway.fetch_payment(truth.ref)
     except (Unavailable, Rejected) as error:
@@ -86,13 +93,16 @@ def _charge(
         if method.status != StoredMethodStatus.ACTIVE:
             raise methods.MethodRemoved
         raise checkout.ProviderUnavailable from problem
+    if isinstance(problem, MethodDeclined) and truth.is_untaken:  # the provider's payment does not tell of it
+        Payment.objects.filter(pk=payment.pk).update(failure_code=problem.details["declineCode"][:64])
     raise problem or MethodDeclined(declineCode=payment.failure_code)
 
 
-def _intend(payment_id: Any, method: StoredMethod, *, is_off_session: bool) -> Payment:
-    """Commit which method is about to be charged, before the provider is asked. Locks the booking, then the payment."""
+def _intend(payment_id: Any, method: StoredMethod, *, is_off_session: bool, takes: bool) -> Payment:
+    """Commit which method is about to be charged, before the provider is asked; `takes`: and that the money is taken only now, so not
+    for a booking that cannot be given. Locks the booking, then the payment."""
     with transaction.atomic():
-        lock_booking(Payment.objects.values_list("booking_id", flat=True).get(pk=payment_id))
+        booking = lock_booking(Payment.objects.values_list("booking_id", flat=True).get(pk=payment_id))
         payment = Payment.objects.select_for_update().get(pk=payment_id)
         if payment.status == PaymentStatus.CAPTURED:
             raise checkout.AlreadyPaid
@@ -101,5 +111,9 @@ def _intend(payment_id: Any, method: StoredMethod, *, is_off_session: bool) -> P
         methods.own_method(method.user, method.pk)
         payment.user_id = method.user_id
         payment.stored_method, payment.is_off_session = method, is_off_session
-        payment.save(update_fields=["user", "stored_method", "is_off_session"])
+        if takes:
+            if not could_confirm(booking, now=timezone.now()):
+                raise PaymentOver
+            payment.status, payment.taking_since = PaymentStatus.PROCESSING, timezone.now()
+        payment.save(update_fields=["user", "stored_method", "is_off_session", "status", "taking_since"])
     return payment

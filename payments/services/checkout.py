@@ -30,7 +30,7 @@ from payments.gateways.base import (
     Rejected,
     Unavailable,
 )
-from payments.models import LIVE_STATUSES, Payment, PaymentStatus
+from payments.models import LIVE_STATUSES, Payment, PaymentStatus, StoredMethod
 from payments.services import settle
 from payments.services.customers import customer_ref_of, forget_customer, known_customer_ref
 
@@ -98,11 +98,13 @@ def start(
     provider: str = "stripe",
     user: Any = None,
     saves_method: bool | None = None,
+    method: StoredMethod | None = None,
     now: datetime,
 ) -> CheckoutSession:
     """Return the one live payment of a held booking, made at the provider; a second call returns the same.
 
-    A live payment at another provider is withdrawn first; one that may be paid already raises PaymentInDoubt.
+    A live payment at another provider, or on other terms where the provider's are fixed, is withdrawn first; one that may be paid already
+    raises PaymentInDoubt. method: the saved method that charge.py is about to take it from.
     saves_method: whether the provider keeps the card for `user` once it has paid; None leaves it as it was (at first: no).
     A total of zero needs no provider: the booking is confirmed and AlreadyPaid raised.
     Raises NotOffered, HoldExpired, AlreadyPaid, PaymentInDoubt, ProviderUnavailable.
@@ -113,15 +115,17 @@ def start(
     for _attempt in range(
         2
     ):  # the second time when the live payment turns out to be cancelled at the provider
-        _withdraw_others(booking, provider)
-        payment = _intend(booking.pk, provider=provider, user=user, saves_method=saves_method, now=now)
+        _withdraw_others(booking, provider, gateway, user=user, saves_method=saves_method, method=method)
+        payment = _intend(
+            booking.pk, provider=provider, user=user, saves_method=saves_method, method=method, now=now
+        )
         payment, truth = submit(payment, gateway, now=now)
         if payment.status == PaymentStatus.CAPTURED:
             raise AlreadyPaid
         if payment.is_live and truth.status == PaymentStatus.CAPTURED:
             raise PaymentInDoubt  # not what we asked for, so settle took it for a break
         if payment.is_live:
-            if saves_method is not None and not _agrees(truth, payment):
+            if saves_method is not None and not gateway.has_fixed_terms and not _agrees(truth, payment):
                 truth = _revise(payment, truth, gateway)
             return CheckoutSession(payment, truth, gateway.publishable_key)
     raise ProviderUnavailable
@@ -180,10 +184,15 @@ def withdraw(payment: Payment) -> Payment:
     return settle.record(payment.pk, truth, now=timezone.now())
 
 
-def _withdraw_others(booking: Booking, provider: str) -> None:
-    """Withdraw the live payment at another provider. One who does not answer is asked again by a job and does not stop the customer."""
-    other = booking.payments.filter(status__in=LIVE_STATUSES).exclude(provider=provider).first()
-    if other is None:
+def _withdraw_others(booking: Booking, provider: str, gateway: Gateway, **wish: Any) -> None:
+    """Withdraw the live payment at another provider, or on terms that are fixed and not wished for any more.
+
+    A provider who does not answer is asked again by a job and does not stop the customer.
+    """
+    other = booking.payments.filter(status__in=LIVE_STATUSES).first()
+    if other is None or (
+        other.provider == provider and not (gateway.has_fixed_terms and _has_other_terms(other, **wish))
+    ):
         return
     if other.provider_ref and other.status in (PaymentStatus.PROCESSING, PaymentStatus.UNKNOWN):
         raise PaymentInDoubt
@@ -200,8 +209,24 @@ def _withdraw_others(booking: Booking, provider: str) -> None:
         raise PaymentInDoubt
 
 
+def _has_other_terms(
+    payment: Payment, *, user: Any, saves_method: bool | None, method: StoredMethod | None
+) -> bool:
+    if (method is None) != (payment.stored_method_id is None):
+        return True
+    if saves_method is not None and saves_method != payment.saves_method:
+        return True
+    return payment.saves_method and user is not None and payment.user_id != user.pk
+
+
 def _intend(
-    booking_id: Any, *, provider: str, user: Any, saves_method: bool | None, now: datetime
+    booking_id: Any,
+    *,
+    provider: str,
+    user: Any,
+    saves_method: bool | None,
+    method: StoredMethod | None,
+    now: datetime,
 ) -> Payment:
     """Commit that we are about to ask the provider, before asking. Locks the booking."""
     with transaction.atomic():
@@ -210,14 +235,22 @@ def _intend(
         if free:
             confirm(booking, now=now)
         else:
-            payment = _live_payment(booking, provider=provider, user=user, saves_method=saves_method, now=now)
+            payment = _live_payment(
+                booking, provider=provider, user=user, saves_method=saves_method, method=method, now=now
+            )
     if free:
         raise AlreadyPaid(_("There is nothing to pay: the booking is confirmed."))
     return payment
 
 
 def _live_payment(
-    booking: Booking, *, provider: str, user: Any, saves_method: bool | None, now: datetime
+    booking: Booking,
+    *,
+    provider: str,
+    user: Any,
+    saves_method: bool | None,
+    method: StoredMethod | None,
+    now: datetime,
 ) -> Payment:
     paid = booking.status in (Booking.Status.CONFIRMED, Booking.Status.ARRIVED, Booking.Status.COMPLETED)
     if paid and not booking.total_minor:
@@ -237,6 +270,7 @@ def _live_payment(
             amount_minor=booking.total_minor,
             currency=booking.currency,
             saves_method=bool(saves_method),
+            stored_method=method,
         )
         payment.idempotency_key = str(payment.pk)
         payment.save(force_insert=True)

@@ -57,7 +57,9 @@ def _look(event: ProviderEvent) -> None:
     if notice.setup_ref:
         methods.take_over_setup(event.provider, notice.setup_ref)
     if notice.method_ref:
-        methods.look_again(event.provider, notice.method_ref, now=timezone.now())
+        methods.look_again(
+            event.provider, notice.method_ref, now=timezone.now(), may_be_new=notice.may_be_new
+        )
     payment = None
     if notice.payment_id:
         payment = Payment.objects.filter(pk=notice.payment_id).first()

@@ -33,7 +33,10 @@ from payments.services import answers, checkout, methods, refund, settle
 logger = logging.getLogger(__name__)
 
 DISPUTES_CHECKED_EVERY = timedelta(minutes=15)
+METHODS_CHECKED_EVERY = timedelta(minutes=15)
 STUCK_AFTER = timedelta(seconds=60)
+# A wallet that its payment saved is there a little later than the money. The webhook tells; if it is lost, looking does.
+METHODS_CHECKED_FOR = timedelta(hours=6)
 KEEP_EVENTS = timedelta(days=90)
 KEEP_DELIVERIES = timedelta(days=7)
 BATCH = 200
@@ -44,8 +47,16 @@ def sweep(*, now: datetime) -> None:
     ago = now - STUCK_AFTER
     unchecked = Q(last_checked_at__isnull=True) | Q(last_checked_at__lte=ago)
     live = Payment.objects.filter(unchecked, status__in=LIVE_STATUSES, created_at__lte=ago)
+    unkept = Q(
+        saves_method=True, status=PaymentStatus.CAPTURED, captured_at__gt=now - METHODS_CHECKED_FOR
+    ) & ~Exists(
+        StoredMethod.objects.filter(
+            user=OuterRef("user"), provider=OuterRef("provider"), created_at__gte=OuterRef("created_at")
+        )
+    )
     followed = Payment.objects.filter(
         unchecked & Q(refunds__status=RefundStatus.PENDING)
+        | unkept & Q(last_checked_at__lte=now - METHODS_CHECKED_EVERY)
         | Q(disputes__status__in=OPEN, last_checked_at__lte=now - DISPUTES_CHECKED_EVERY)
     )
     unanswered = Dispute.objects.filter(status__in=ANSWERABLE, answered_at__lte=ago)

@@ -16,24 +16,29 @@ from foundation.transitions import change_status
 from payments.gateways import gateway_for
 from payments.gateways.base import Missing, ProviderError, ProviderMethod
 from payments.models import STORED_METHOD_TRANSITIONS, ProviderCustomer, StoredMethod, StoredMethodStatus
-from payments.services.customers import customer_ref_of, forget_customer, known_customer_ref
+from payments.services.customers import (
+    adopt_customer,
+    customer_ref_of,
+    forget_customer,
+    known_customer_ref,
+)
 
 logger = logging.getLogger(__name__)
 
 
 class SetupUnfinished(DomainError):
     code = "setup_unfinished"
-    message = _("This card is not saved yet: finish the steps of your bank, or enter it again.")
+    message = _("It is not saved yet: finish the steps of your bank or of PayPal, or begin again.")
 
 
 class MethodRemoved(DomainError):
     code = "method_removed"
-    message = _("This card was removed. Enter it again to save it.")
+    message = _("This payment method was removed. Add it again to use it.")
 
 
 class TooManyMethods(DomainError):
     code = "too_many_methods"
-    message = _("That is as many saved cards as we keep. Remove one first.")
+    message = _("That is as many saved payment methods as we keep. Remove one first.")
 
 
 MOST_PER_USER = 20
@@ -41,16 +46,17 @@ MOST_PER_USER = 20
 
 @dataclass(frozen=True)
 class SetupSession:
-    """What the customer's browser or app needs to enter a card that is to be saved."""
+    """What the customer's browser or app needs to enter a card that is to be saved, or to agree at `approve_url`."""
 
     provider: str
     setup_ref: str
     client_secret: str
     publishable_key: str
+    approve_url: str = ""
 
 
 def begin_setup(user: Any, *, provider: str = "stripe") -> SetupSession:
-    """Ask the provider for a place where the customer may enter a card; nothing is saved or charged.
+    """Ask the provider for a place where the customer may enter a card or agree; nothing is saved or charged.
 
     Raises TooManyMethods, Unavailable, OutcomeUnknown, Rejected.
     """
@@ -63,18 +69,25 @@ def begin_setup(user: Any, *, provider: str = "stripe") -> SetupSession:
     except Missing:  # somebody deleted the customer there
         forget_customer(customer_ref, provider=provider)
         setup = gateway.create_setup(customer_ref_of(user, provider=provider, gateway=gateway))
-    return SetupSession(provider, setup.ref, setup.client_secret, gateway.publishable_key)
+    if not customer_ref:  # the provider has just made a customer, unless another tab was faster
+        customer_ref = adopt_customer(user, setup.customer_ref, provider=provider)
+        if customer_ref != setup.customer_ref:
+            setup = gateway.create_setup(customer_ref)
+    return SetupSession(provider, setup.ref, setup.client_secret, gateway.publishable_key, setup.approve_url)
 
 
 def save_method(user: Any, *, setup_ref: str, provider: str = "stripe") -> StoredMethod:
     """Store the method that the provider says this very customer has saved. A repeat returns the same row.
 
-    Raises NotFound (unknown, or another customer's), SetupUnfinished, MethodRemoved, Unavailable.
+    Raises NotFound (unknown, or another customer's), SetupUnfinished, MethodRemoved, Unavailable, OutcomeUnknown (a repeat looks first).
     """
-    setup = gateway_for(provider).fetch_setup(setup_ref)
+    gateway = gateway_for(provider)
+    setup = gateway.fetch_setup(setup_ref)
     own = known_customer_ref(user.pk, provider=provider)
     if setup is None or not own or setup.customer_ref != own:
-        raise NotFound(_("There is no such card being saved here."))
+        raise NotFound(_("There is no such payment method being saved here."))
+    if setup.is_agreed:
+        setup = gateway.complete_setup(setup)
     if not setup.has_succeeded:
         raise SetupUnfinished
     stored = keep(user, provider=provider, method=setup.method) if setup.method else None
@@ -83,17 +96,21 @@ def save_method(user: Any, *, setup_ref: str, provider: str = "stripe") -> Store
     return stored
 
 
-def keep(user: Any, *, provider: str, method: ProviderMethod) -> StoredMethod | None:
+def keep(user: Any, *, provider: str, method: ProviderMethod, paid_with: bool = False) -> StoredMethod | None:
     """Store a method that the provider keeps, once; a removed one stays removed. None when it is not this user's there.
 
+    paid_with: a payment that we made for this user saved it, so a customer that the provider made with it stands for the user.
     The first becomes the default. Locks the user.
     """
-    if method.customer_ref != known_customer_ref(user.pk, provider=provider):
-        logger.warning("a method at %s is not that of the user who should have saved it", provider)
-        return None
     with transaction.atomic():
         _lock_user(user.pk)
+        own = known_customer_ref(user.pk, provider=provider)
+        if paid_with and not own and method.customer_ref:
+            own = adopt_customer(user, method.customer_ref, provider=provider)
         known = StoredMethod.objects.filter(provider=provider, provider_ref=method.ref).first()
+        if method.customer_ref != own or (known is not None and known.user_id != user.pk):
+            logger.warning("a method at %s is not that of the user who should have saved it", provider)
+            return None
         if known is not None:
             return known
         return StoredMethod.objects.create(
@@ -111,7 +128,7 @@ def own_method(user: Any, method_id: Any) -> StoredMethod:
         pk=method_id, user_id=user.pk, status=StoredMethodStatus.ACTIVE
     ).first()
     if method is None:
-        raise NotFound(_("There is no such saved card here."))
+        raise NotFound(_("There is no such saved payment method here."))
     return method
 
 
@@ -156,11 +173,19 @@ def finish_removal(method_id: Any) -> StoredMethod:
     return method
 
 
-def look_again(provider: str, method_ref: str, *, now: datetime) -> None:
-    """Make our row agree with the provider's method: a renewed card shows its new date, a detached one is gone here too."""
-    if not StoredMethod.objects.filter(provider=provider, provider_ref=method_ref).exists():
+def look_again(provider: str, method_ref: str, *, now: datetime, may_be_new: bool = False) -> None:
+    """Make our row agree with the provider's method: a renewed card shows its new date, a detached one is gone here too.
+
+    may_be_new: what one of our users saved there, and we have not heard of, is stored.
+    """
+    is_known = StoredMethod.objects.filter(provider=provider, provider_ref=method_ref).exists()
+    if not is_known and not may_be_new:
         return
     truth = gateway_for(provider).fetch_method(method_ref)
+    if not is_known:
+        if truth is not None:
+            _take_over(provider, truth)
+        return
     with transaction.atomic():
         owner_id = StoredMethod.objects.values_list("user_id", flat=True).get(
             provider=provider, provider_ref=method_ref
@@ -180,15 +205,18 @@ def look_again(provider: str, method_ref: str, *, now: datetime) -> None:
 def take_over_setup(provider: str, setup_ref: str) -> None:
     """Store what a customer saved at the provider and never came back from, such as with the tab closed."""
     setup = gateway_for(provider).fetch_setup(setup_ref)
-    if setup is None or not setup.has_succeeded or setup.method is None:
-        return
+    if setup is not None and setup.has_succeeded and setup.method is not None:
+        _take_over(provider, setup.method)
+
+
+def _take_over(provider: str, method: ProviderMethod) -> None:
     owner = (
         ProviderCustomer.objects.select_related("user")
-        .filter(provider=provider, provider_ref=setup.customer_ref)
+        .filter(provider=provider, provider_ref=method.customer_ref)
         .first()
     )
     if owner is not None:
-        keep(owner.user, provider=provider, method=setup.method)
+        keep(owner.user, provider=provider, method=method)
 
 
 def _end(method: StoredMethod, status: StoredMethodStatus, *, now: datetime) -> None:

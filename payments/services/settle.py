@@ -6,7 +6,7 @@ or the janitor. An approval is captured only while the booking can be given.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
@@ -30,6 +30,8 @@ from payments.models import (
 from payments.services import disputes, documents, ledger, messages, methods, refund
 from payments.services.breaks import open_break
 
+# A call that was made may still take money, whatever the provider says meanwhile.
+TAKING_LASTS = timedelta(seconds=60)
 CAPTURING = (PaymentStatus.PROCESSING, PaymentStatus.UNKNOWN)
 PAYABLE = (Booking.Status.HELD, Booking.Status.EXPIRED)
 
@@ -84,7 +86,8 @@ def _intend_capture(payment_id: Any, truth: ProviderPayment) -> bool:
             return False
         wanted = could_confirm(booking, now=timezone.now())
         payment.status = PaymentStatus.PROCESSING if wanted else PaymentStatus.CANCELLED
-        payment.save(update_fields=["status"])
+        payment.taking_since = timezone.now() if wanted else None
+        payment.save(update_fields=["status", "taking_since"])
     return wanted
 
 
@@ -111,11 +114,17 @@ def record(payment_id: Any, truth: ProviderPayment | None, *, now: datetime) -> 
         payment.provider_ref = payment.provider_ref or truth.ref
         payment.method_label = truth.method_label[:64] or payment.method_label
         newly_captured = truth.status == PaymentStatus.CAPTURED and payment.status != PaymentStatus.CAPTURED
-        if payment.is_live or newly_captured:  # the reason of a failure that is over stays
+        if newly_captured or (
+            payment.is_live and not truth.is_untaken
+        ):  # the reason of a failure that is over stays
             payment.failure_code, payment.failure_message = truth.failure_code[:64], truth.failure_message
         waited = payment.status == PaymentStatus.PROCESSING
-        # An approval that somebody is about to capture is not waiting for the customer, although the provider says so still.
-        being_captured = truth.awaits_capture and payment.status in CAPTURING
+        # What somebody is about to take is not waiting for the customer, although the provider says so still.
+        being_captured = (
+            truth.is_untaken
+            and payment.status in CAPTURING
+            and (truth.awaits_capture or _is_being_taken(payment, now))
+        )
         if truth.status in PAYMENT_TRANSITIONS[PaymentStatus(payment.status)] and not being_captured:
             payment.status = truth.status
         if newly_captured:
@@ -132,7 +141,9 @@ def record(payment_id: Any, truth: ProviderPayment | None, *, now: datetime) -> 
             messages.tell_customer_needed(payment)
         if payment.status == PaymentStatus.CAPTURED:
             if payment.saves_method and payment.user and truth.kept_method:
-                methods.keep(payment.user, provider=payment.provider, method=truth.kept_method)
+                methods.keep(
+                    payment.user, provider=payment.provider, method=truth.kept_method, paid_with=True
+                )
             if newly_captured:  # after every other lock: its counter is shared by all who pay this operator
                 documents.issue_receipt(payment, now=now)
             if truth.fee_minor:
@@ -143,6 +154,10 @@ def record(payment_id: Any, truth: ProviderPayment | None, *, now: datetime) -> 
                 disputes.record_from_provider(payment, disputed, now=now)
             payment.refresh_from_db()
         return payment
+
+
+def _is_being_taken(payment: Payment, now: datetime) -> bool:
+    return payment.taking_since is not None and now - payment.taking_since < TAKING_LASTS
 
 
 def _difference(payment: Payment, truth: ProviderPayment) -> tuple[str, str] | None:

@@ -150,7 +150,7 @@ def test_a_box_that_could_not_be_noted_says_so(browser: Client, ada: User, sandb
 
 
 def test_a_card_is_added_listed_made_default_and_removed(browser: Client, ada: User) -> None:
-    assert "No card saved" in text(browser.get(LIST))
+    assert "Nothing saved yet" in text(browser.get(LIST))
     form = browser.get(f"{LIST}/add")
     setup = form.context["setup"]
     unfinished = browser.get(f"{LIST}/added?setup={setup.setup_ref}", follow=True)

@@ -87,10 +87,7 @@ def provider() -> stripe.StripeClient:
 
 def approve(session: CheckoutSession, *, buyer: str = "at_once", decision: str = "approve") -> str:
     """Do what the buyer does on PayPal's page; return the address that PayPal sends the browser to."""
-    answer = requests.post(
-        session.approve_url, data={"buyer": buyer, "decision": decision}, allow_redirects=False, timeout=20
-    )
-    return answer.headers.get("Location", "")
+    return agree(session.approve_url, buyer=buyer, decision=decision)
 
 
 def expire_hold(booking: Booking) -> None:
@@ -105,3 +102,34 @@ def expire_hold(booking: Booking) -> None:
 def age(row: Any, **fields: Any) -> None:
     """Make a row older than the janitor's minute."""
     type(row).objects.filter(pk=row.pk).update(**fields)
+
+
+def agree(approve_url: str, *, buyer: str = "at_once", decision: str = "approve") -> str:
+    """Do what the buyer does on any of PayPal's pages; return the address that PayPal sends the browser to."""
+    answer = requests.post(
+        approve_url, data={"buyer": buyer, "decision": decision}, allow_redirects=False, timeout=20
+    )
+    return answer.headers.get("Location", "")
+
+
+def saved_wallet(user: Any, *, buyer: str = "at_once") -> StoredMethod:
+    """Save a PayPal wallet from begin to end; `buyer` is how its money behaves."""
+    session = begin_setup(user, provider="paypal")
+    agree(session.approve_url, buyer=buyer)
+    return save_method(user, setup_ref=session.setup_ref, provider="paypal")
+
+
+def at_paypal(method: str, path: str) -> requests.Response:
+    """PayPal's API as somebody else with the shop's credentials uses it: behind our back."""
+    token = requests.post(
+        f"{settings.PAYPAL_API_BASE}/v1/oauth2/token",
+        auth=(settings.PAYPAL_CLIENT_ID, settings.PAYPAL_CLIENT_SECRET),
+        data={"grant_type": "client_credentials"},
+        timeout=20,
+    ).json()["access_token"]
+    return requests.request(
+        method,
+        f"{settings.PAYPAL_API_BASE}/{path}",
+        headers={"Authorization": f"Bearer {token}"},
+        timeout=20,
+    )

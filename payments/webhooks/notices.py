@@ -15,13 +15,14 @@ from payments.models import EventStatus, ProviderEvent
 @dataclass(frozen=True)
 class Notice:
     """What a provider's object says about us: our payment's id if it carries one, the provider's payment, whether money moved, and
-    which saved method or which saving of one it is about."""
+    which saved method (that we may not have heard of) or which saving of one it is about."""
 
     payment_id: str
     payment_ref: str
     took_money: bool
     data: dict[str, Any]
     method_ref: str = ""
+    may_be_new: bool = False
     setup_ref: str = ""
 
 

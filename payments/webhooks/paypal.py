@@ -60,12 +60,13 @@ def door(request: HttpRequest) -> HttpResponse:
         _verifications.release()
     if not genuine:
         return HttpResponseBadRequest()
+    object_kind, object_ref = _subject(str(told.get("resource_type", "")), told["resource"])
     note(
         "paypal",
         event_ref=told["id"],
         kind=str(told.get("event_type", "")),
-        object_kind=str(told.get("resource_type", "")),
-        object_ref=str(told["resource"].get("id", "")),
+        object_kind=object_kind,
+        object_ref=object_ref,
         livemode=settings.PAYPAL_LIVE_MODE,
     )
     return HttpResponse()
@@ -84,6 +85,15 @@ def _event_in(request: HttpRequest) -> dict[str, Any] | None:
     return told if isinstance(event_ref, str) and event_ref else None
 
 
+def _subject(kind: str, resource: dict[str, Any]) -> tuple[str, str]:
+    """What to look at. A wallet that a payment saved later than it paid names the order, which says whose it is."""
+    metadata = resource.get("metadata")
+    order = metadata.get("order_id") if isinstance(metadata, dict) else None
+    if kind == "payment_token" and isinstance(order, str) and order:
+        return "checkout-order", order
+    return kind, str(resource.get("id", ""))
+
+
 def _is_paypals(url: str) -> bool:
     """Only a certificate of PayPal's own may vouch, on its own host or the API's. We fetch none: PayPal checks its own signature."""
     try:
@@ -98,6 +108,10 @@ def _is_paypals(url: str) -> bool:
 
 def look(kind: str, ref: str) -> Notice | None:
     """Fetch the object that an event names, as it is now, up to the order that it belongs to."""
+    if kind == "payment_token":  # the look at the method itself fetches it, or finds it gone
+        return Notice(
+            payment_id="", payment_ref="", took_money=False, data={}, method_ref=ref, may_be_new=True
+        )
     if kind not in LOOKED_AT:
         return None
     gateway = PayPalGateway()

@@ -20,7 +20,7 @@ from sandbox import faults
 from sandbox.core import Sandbox, current
 from sandbox.paypal import disputes, ipn, notifications, orders, payments, reporting, vault
 from sandbox.paypal.call import Answer, Call, new_id
-from sandbox.paypal.errors import PayPalError, malformed
+from sandbox.paypal.errors import PayPalError, Waiting, malformed
 from sandbox.paypal.parameters import read
 
 blueprint = Blueprint("paypal", __name__)
@@ -184,7 +184,10 @@ def _answer(box: Sandbox, path: str) -> Response:
     def execute() -> Response:
         try:
             with box.state.transaction():
-                return _once(call, route, identifiers)
+                try:
+                    return _once(call, route, identifiers)
+                except Waiting as waiting:
+                    return _problem(waiting)
         except PayPalError as error:
             return _problem(error)
 
@@ -347,4 +350,5 @@ def plug_in(box: Sandbox) -> None:
     box.webhooks.sign_with("paypal_ipn", lambda _row, _at: ipn.HEADERS)
     box.webhooks.handle_jobs(payments.CAPTURE_JOB, finish_capture)
     box.webhooks.handle_jobs(payments.REFUND_JOB, finish_refund)
+    box.webhooks.handle_jobs(vault.JOB, lambda payload: orders.keep_wallet_later(box, payload))
     box.webhooks.handle_jobs(disputes.JOB, lambda payload: disputes.overdue(box, payload))

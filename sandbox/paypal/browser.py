@@ -33,7 +33,9 @@ def _page(name: str, status: int = 200, **values: object) -> Response:
 
 def buyers_of(order: Body) -> dict[str, str]:
     """A shop that wants its money immediately is not offered an eCheck."""
-    wanted = order["context"].get("payment_method_preference")
+    context = order["context"]
+    older = context.get("payment_method", {}).get("payee_preferred")
+    wanted = context.get("payment_method_preference") or older
     return {
         name: text
         for name, text in BUYERS.items()

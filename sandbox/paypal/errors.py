@@ -53,6 +53,10 @@ class PayPalError(Exception):
         return answer
 
 
+class Waiting(PayPalError):
+    """A refusal that has changed something: what was done before it stays done."""
+
+
 def malformed(
     field: str, issue: str, description: str, value: Any = None, location: str = "body"
 ) -> PayPalError:

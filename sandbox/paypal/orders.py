@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from sandbox.core import Sandbox
 from sandbox.paypal import money, payments, vault
 from sandbox.paypal.buyers import PAYER, WALLET
 from sandbox.paypal.call import Answer, Body, Call, iso, new_id
-from sandbox.paypal.errors import PayPalError, malformed, refused
-from sandbox.paypal.parameters import BREAKDOWN, NOTHING, ORDER
+from sandbox.paypal.errors import PayPalError, Waiting, malformed, refused
+from sandbox.paypal.parameters import BREAKDOWN, CAPTURE, ORDER
 
 UNIT = "/purchase_units/0"
 
@@ -52,7 +53,7 @@ def create(call: Call) -> Answer:
                 "/payment_source/paypal/attributes/vault", "INCOMPATIBLE_PARAMETER_VALUE",
                 "The value of the field is incompatible/redundant with other fields in the order.",
             )  # fmt: skip
-        return _pay_with_token(call, order)
+        return _pay_with_token(call, order, wallet["vault_id"])
     call.save(order)
     shown = order_shown(call, order)
     # PayPal answers 200 when the payer has to act next, 201 otherwise.
@@ -126,13 +127,24 @@ def approve(call: Call, order: Body, buyer: str) -> None:
 
 
 def capture(call: Call, order_id: str) -> Answer:
-    NOTHING(call.body, "")
+    """Of an approved order, or of any that a saved wallet pays, which the request names."""
+    CAPTURE(call.body, "")
     order = call.find("paypal_order", order_id)
     if order["status"] == "COMPLETED":
         raise refused(
             "ORDER_ALREADY_CAPTURED",
             "Order already captured. If 'intent=CAPTURE' only one capture per order is allowed.",
         )
+    wallet = call.body.get("payment_source", {}).get("paypal", {})
+    if wallet and order["wallet"] is not None:
+        raise refused(
+            "PAYMENT_SOURCE_CANNOT_BE_USED",
+            "The order was created for another payment source: the sandbox takes none at its capture.",
+            "/payment_source",
+        )
+    if "vault_id" in wallet:
+        _refuse_same_invoice(call, order["unit"])
+        return _pay_with_token(call, order, wallet["vault_id"])
     if order["status"] != "APPROVED":
         raise refused(
             "ORDER_NOT_APPROVED",
@@ -153,9 +165,29 @@ def _complete(call: Call, order: Body) -> None:
     order.update(status="COMPLETED", capture=taken["id"])
     attributes = (order["wallet"] or {}).get("attributes", {})
     if "vault" in attributes:
-        customer = attributes.get("customer", {}).get("id") or new_id(10)
-        order["stored"] = vault.store(call, customer, attributes["vault"], order["buyer"])["id"]
+        order["customer"] = attributes.get("customer", {}).get("id") or new_id(10)
+        if order["buyer"] == "saved_later":
+            order["stored"] = "later"
+            due_at = call.box.clock.now() + vault.LATER_SECONDS
+            call.box.state.later(due_at, vault.JOB, {"order": order["id"]})
+        else:
+            keep_wallet(call, order)
     call.save(order)
+
+
+def keep_wallet(call: Call, order: Body) -> None:
+    usage = order["wallet"]["attributes"]["vault"]
+    order["stored"] = vault.store(call, order["customer"], usage, order["buyer"], order["id"])["id"]
+
+
+def keep_wallet_later(box: Sandbox, payload: dict[str, Any]) -> None:
+    """A wallet whose saving took longer than its payment."""
+    call = Call(box)
+    with box.state.transaction():
+        order = call.find("paypal_order", payload["order"])
+        if order["stored"] == "later":
+            keep_wallet(call, order)
+            call.save(order)
 
 
 def declined(call: Call, order: Body) -> PayPalError:
@@ -166,10 +198,20 @@ def declined(call: Call, order: Body) -> PayPalError:
     )
 
 
-def _pay_with_token(call: Call, order: Body) -> Answer:
-    """A wallet that the shop keeps pays without its owner at the page."""
-    token = vault.find_token(call, order["wallet"]["vault_id"])
+def _pay_with_token(call: Call, order: Body, token_id: str) -> Answer:
+    """A wallet that the shop keeps pays without its owner at the page, unless PayPal wants to ask the owner."""
+    token = vault.find_token(call, token_id)
     order["buyer"] = token["buyer"]
+    if token["buyer"] == "asked" and order["status"] != "APPROVED":
+        order["status"] = "PAYER_ACTION_REQUIRED"
+        call.save(order)
+        if call.body.get("intent"):  # asked for at birth: an order that waits for its payer is an answer
+            shown = order_shown(call, order)
+            return 200, shown if call.full else _minimal(shown)
+        raise Waiting(
+            422, "PAYER_ACTION_REQUIRED", "Payer needs to perform the following action before proceeding with payment.",
+            links=[{"href": approval_page(call, order["id"]), "rel": "payer-action", "method": "GET"}],
+        )  # fmt: skip
     _complete(call, order)
     shown = order_shown(call, order)
     return 201, shown if call.full else _minimal(shown)
@@ -209,6 +251,9 @@ def order_shown(call: Call, order: Body) -> Body:
 def _source(call: Call, order: Body) -> Body:
     if not order["stored"]:
         return WALLET
+    if order["stored"] == "later":
+        up = call.link(f"/v2/checkout/orders/{order['id']}", "up")
+        return {**WALLET, "attributes": {"vault": {"status": "APPROVED", "links": [up]}}}
     token = call.box.state.get("paypal_payment_token", order["stored"]) or {}
     path = f"/v3/vault/payment-tokens/{order['stored']}"
     kept = {

@@ -209,12 +209,18 @@ ORDER = Fields(
         "purchase_units": Many(_UNIT, most=1),
         "payment_source": Fields({"paypal": _WALLET}, ("paypal",)),
         "application_context": Fields(
-            {**_CONTEXT, "landing_page": Choice(("LOGIN", "BILLING", "NO_PREFERENCE"))}
+            {
+                **_CONTEXT,
+                "landing_page": Choice(("LOGIN", "BILLING", "NO_PREFERENCE")),
+                "payment_method": Fields(
+                    {"payee_preferred": Choice(("UNRESTRICTED", "IMMEDIATE_PAYMENT_REQUIRED"))}
+                ),
+            }
         ),
     },
     ("intent", "purchase_units"),
 )
-NOTHING = Fields()
+CAPTURE = Fields({"payment_source": Fields({"paypal": _WALLET}, ("paypal",))})
 REFUND = Fields(
     {"amount": MONEY, "custom_id": Text(127), "invoice_id": Text(127), "note_to_payer": Text(255)}
 )

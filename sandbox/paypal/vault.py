@@ -9,6 +9,8 @@ from sandbox.paypal.parameters import CUSTOMER_ID, PAYMENT_TOKEN, SETUP_TOKEN
 from sandbox.paypal.reporting import number
 
 SETUP_SECONDS = 3 * 86_400
+JOB = "paypal.vault.later"
+LATER_SECONDS = 60
 _USAGE = ("usage_type", "customer_type", "description", "usage_pattern", "permit_multiple_payment_tokens")
 
 
@@ -77,13 +79,15 @@ def create_token(call: Call) -> Answer:
     return 201, token_shown(call, token)
 
 
-def store(call: Call, customer: str, usage: Body, buyer: str) -> Body:
+def store(call: Call, customer: str, usage: Body, buyer: str, order_id: str = "") -> Body:
+    """Keep a wallet; order_id is that of the payment that saved it."""
     token = {
         "id": new_id(10).lower(), "object": "paypal_payment_token", "created": call.now, "updated": call.now,
         "customer": customer, "usage": {name: usage[name] for name in _USAGE if name in usage}, "buyer": buyer,
     }  # fmt: skip
     call.save(token)
-    call.emit("VAULT.PAYMENT-TOKEN.CREATED", token_shown(call, token))
+    metadata = {"metadata": {"order_id": order_id}} if order_id else {}
+    call.emit("VAULT.PAYMENT-TOKEN.CREATED", {**token_shown(call, token), **metadata})
     return token
 
 
