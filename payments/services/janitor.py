@@ -60,6 +60,7 @@ def sweep(*, now: datetime) -> None:
         | Q(disputes__status__in=OPEN, last_checked_at__lte=now - DISPUTES_CHECKED_EVERY)
     )
     unanswered = Dispute.objects.filter(status__in=ANSWERABLE, answered_at__lte=ago)
+    unaccepted = Dispute.objects.filter(status__in=MONEY_AT_STAKE, accepted_at__lte=ago)
     unsent = Refund.objects.filter(
         Q(status=RefundStatus.REQUESTED, created_at__lte=ago)
         | Q(status__in=[RefundStatus.SUBMITTED, RefundStatus.UNKNOWN], submitted_at__lte=ago)
@@ -79,6 +80,7 @@ def sweep(*, now: datetime) -> None:
     _each(unsent, refund.send_refund)
     _each(detaching.order_by("removed_at"), methods.finish_removal)
     _each(unanswered, answers.send_answer)
+    _each(unaccepted, answers.send_acceptance)
     _each(waiting, lambda pk: jobs.defer("payments.process_event", queueing_lock=f"event:{pk}", event_id=pk))
 
 
