@@ -35,6 +35,11 @@ def send_answer(dispute_id: str) -> None:
     answers.send_answer(dispute_id)
 
 
+@app.task(name="payments.send_acceptance", retry=AGAIN)
+def send_acceptance(dispute_id: str) -> None:
+    answers.send_acceptance(dispute_id)
+
+
 @app.periodic(cron="37 * * * *")
 @app.task(name="payments.look_for_disputes", queueing_lock="payments.look_for_disputes")
 def look_for_disputes(timestamp: int) -> None:

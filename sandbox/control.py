@@ -392,18 +392,23 @@ def settle_paypal_refund(refund_id: str) -> Response:
 
 @blueprint.post("/paypal-captures/<capture_id>/dispute")
 def open_paypal_dispute(capture_id: str) -> tuple[Response, int]:
-    """{"reason"?, "amount_minor"?}: the buyer disputes a capture."""
+    """{"reason"?, "amount_minor"?, "stage"?: "INQUIRY" | "CHARGEBACK", "channel"?: "INTERNAL" | "EXTERNAL"}: the buyer disputes a capture."""
     sent = _body()
     amount = _amount(sent)
     made = paypal_disputes.open_dispute(
-        current(), capture_id, reason=str(sent.get("reason") or ""), amount_minor=amount
+        current(),
+        capture_id,
+        reason=str(sent.get("reason") or ""),
+        amount_minor=amount,
+        stage=str(sent.get("stage") or paypal_disputes.CHARGEBACK),
+        channel=str(sent.get("channel") or "INTERNAL"),
     )
     return jsonify(made), 201
 
 
 @blueprint.post("/paypal-disputes/<dispute_id>")
 def resolve_paypal_dispute(dispute_id: str) -> Response:
-    """{"outcome": "won" | "lost"}, for the seller."""
+    """{"outcome": "won" | "lost" | "escalated" | "asked"}, for the seller."""
     return jsonify(paypal_disputes.resolve(current(), dispute_id, str(_body().get("outcome", ""))))
 
 

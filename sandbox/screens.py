@@ -325,7 +325,9 @@ def paypal_act(order_id: str) -> BaseResponse:
         ),
         "capture": lambda chosen, value: paypal_payments.finish_capture(current(), chosen, value),
         "refund": lambda chosen, value: paypal_payments.finish_refund(current(), chosen, value),
-        "complain": lambda chosen, _value: paypal_disputes.open_dispute(current(), chosen),
+        "complain": lambda chosen, value: paypal_disputes.open_dispute(
+            current(), chosen, stage=value or paypal_disputes.CHARGEBACK
+        ),
         "dispute": lambda chosen, value: paypal_disputes.resolve(current(), chosen, value),
     }
     form, problem, state = request.form, None, current().state

@@ -25,10 +25,11 @@ from payments.paper import evidence
 from payments.services import answers
 
 ANSWER_PERMISSION = "payments.answer_dispute"
+ACCEPT_PERMISSION = "payments.accept_dispute"
 
 DISPUTE_COLOURS = {
     "needs_response": "danger", "warning_needs_response": "danger", "under_review": "info", "warning_under_review": "info",
-    "won": "success", "lost": "", "warning_closed": "",
+    "won": "success", "lost": "", "warning_closed": "", "refunded": "",
 }  # fmt: skip
 
 
@@ -44,10 +45,28 @@ class AnswerForm(forms.Form):
     )
 
     def clean_answer(self) -> str:
-        text = self.cleaned_data["answer"]
-        if not is_storable(text):
-            raise ValidationError(_("The text holds a character that cannot be stored."), code="unstorable")
-        return text
+        return _storable(self.cleaned_data["answer"])
+
+
+class AcceptForm(forms.Form):
+    """Why we give the money up."""
+
+    reason = forms.CharField(
+        label=_("Reason"),
+        max_length=answers.LONGEST_REASON,
+        strip=True,
+        widget=forms.Textarea(attrs={"rows": 3, "class": "ops-input"}),
+        help_text=_("The audit log keeps it with your name. PayPal gets it as a note."),
+    )
+
+    def clean_reason(self) -> str:
+        return _storable(self.cleaned_data["reason"])
+
+
+def _storable(text: str) -> str:
+    if not is_storable(text):
+        raise ValidationError(_("The text holds a character that cannot be stored."), code="unstorable")
+    return text
 
 
 class OpenDisputeFilter(admin.SimpleListFilter):
@@ -59,7 +78,7 @@ class OpenDisputeFilter(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Dispute]) -> QuerySet[Dispute]:
         if self.value() == "answer":
-            return queryset.filter(status__in=ANSWERABLE, answered_at__isnull=True)
+            return queryset.filter(status__in=ANSWERABLE, answered_at__isnull=True, accepted_at__isnull=True)
         return queryset.filter(status__in=OPEN) if self.value() == "open" else queryset
 
 
@@ -73,6 +92,7 @@ class DisputeAdmin(ReadOnlyAdmin):
         "status_badge",
         "amount_text",
         "reason",
+        "provider",
         "provider_ref",
         "opened_at",
         "answered_at",
@@ -91,11 +111,13 @@ class DisputeAdmin(ReadOnlyAdmin):
     date_hierarchy = "opened_at"
     show_full_result_count = False
     ordering = ["closed_at", "due_by"]
-    actions_detail = ["answer_action", "pack_action"]
-    readonly_fields = ["booking_link", "payment_link", "status", "amount_text", "due", "opened", "answered"]
+    actions_detail = ["answer_action", "pack_action", "accept_action"]
+    readonly_fields = [
+        "booking_link", "payment_link", "status", "amount_text", "due", "opened", "answered", "accepted",
+    ]  # fmt: skip
     fields = [
         "booking_link", "payment_link", "status", "amount_text", "reason", "due", "opened", "closed_at", "provider", "provider_ref",
-        "answer", "answered_by", "answered", "failure",
+        "answer", "answered_by", "answered", "acceptance", "accepted_by", "accepted", "failure",
     ]  # fmt: skip
 
     def get_urls(self) -> list[Any]:
@@ -104,12 +126,17 @@ class DisputeAdmin(ReadOnlyAdmin):
             self.admin_site.admin_view(self.answer_view),
             name="payments_dispute_answer",
         )
+        accept = path(
+            "<uuid:dispute_id>/accept/",
+            self.admin_site.admin_view(self.accept_view),
+            name="payments_dispute_accept",
+        )
         pack = path(
             "<uuid:dispute_id>/evidence.pdf",
             self.admin_site.admin_view(self.pack_view),
             name="payments_dispute_pack",
         )
-        return [answer, pack, *super().get_urls()]
+        return [answer, accept, pack, *super().get_urls()]
 
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> Any:
         offered = super().get_actions_detail(request, object_id)
@@ -121,6 +148,12 @@ class DisputeAdmin(ReadOnlyAdmin):
     def answer_action(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return HttpResponseRedirect(
             reverse("admin:payments_dispute_answer", args=[self._found(request, object_id).pk])
+        )
+
+    @action(description=_("Accept..."), url_path="accept-now", icon="handshake")
+    def accept_action(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return HttpResponseRedirect(
+            reverse("admin:payments_dispute_accept", args=[self._found(request, object_id).pk])
         )
 
     @action(description=_("Evidence pack"), url_path="pack", icon="picture_as_pdf")
@@ -165,11 +198,44 @@ class DisputeAdmin(ReadOnlyAdmin):
             "due": self.due(dispute),
             "dispute_page": page_of(dispute),
             "pack_page": reverse("admin:payments_dispute_pack", args=[dispute.pk]),
+            "is_overdue": dispute.due_by is not None and dispute.due_by < timezone.now(),
             "form": form,
             "media": self.media,
         }
         return TemplateResponse(
             request, "admin/payments/answer.html", context, status=400 if form.is_bound else 200
+        )
+
+    def accept_view(self, request: HttpRequest, dispute_id: Any) -> HttpResponse:
+        """Show what giving in means, ask why, and record it once for the worker to tell the provider."""
+        demand(request, ACCEPT_PERMISSION, attempted="dispute.accept", subject=f"dispute:{dispute_id}")
+        dispute = self._found(request, str(dispute_id))
+        form = AcceptForm(request.POST if request.method == "POST" else None)
+        if request.method == "POST" and form.is_valid():
+            try:
+                answers.accept(
+                    dispute, reason=form.cleaned_data["reason"], by=request.user, now=timezone.now()
+                )
+            except DomainError as error:
+                self.message_user(request, str(error.message), messages.ERROR)
+            else:
+                self.log_change(request, dispute, form.cleaned_data["reason"])
+                self.message_user(request, _("The provider is told that we accept."), messages.SUCCESS)
+            return HttpResponseRedirect(page_of(dispute))
+        context = {
+            **self.admin_site.each_context(request),
+            "title": _("Accept the dispute of %(reference)s")
+            % {"reference": dispute.payment.booking.reference},
+            "opts": self.opts,
+            "dispute": dispute,
+            "due": self.due(dispute),
+            "dispute_page": page_of(dispute),
+            "answer_page": reverse("admin:payments_dispute_answer", args=[dispute.pk]),
+            "form": form,
+            "media": self.media,
+        }
+        return TemplateResponse(
+            request, "admin/payments/accept.html", context, status=400 if form.is_bound else 200
         )
 
     def _found(self, request: HttpRequest, object_id: str) -> Dispute:
@@ -185,6 +251,10 @@ class DisputeAdmin(ReadOnlyAdmin):
     @display(description=_("opened"))
     def opened(self, dispute: Dispute) -> SafeString:
         return local_and_utc(dispute.opened_at, dispute.payment.booking.zone)
+
+    @display(description=_("accepted"))
+    def accepted(self, dispute: Dispute) -> SafeString:
+        return local_and_utc(dispute.accepted_at, dispute.payment.booking.zone)
 
     @display(description=_("answered"))
     def answered(self, dispute: Dispute) -> SafeString:

@@ -138,7 +138,10 @@ class DisputeMove:
 
 @dataclass(frozen=True)
 class ProviderDispute:
-    """A dispute as the provider has it; `status` is one of DisputeStatus. Amounts in minor units."""
+    """A dispute as the provider has it; `status` is one of DisputeStatus. Amounts in minor units.
+
+    `updated_at` is when it last changed there, where the provider says so: of two looks the older one is then known.
+    """
 
     ref: str
     status: str
@@ -148,13 +151,15 @@ class ProviderDispute:
     opened_at: datetime
     due_by: datetime | None
     moves: tuple[DisputeMove, ...] = ()
+    updated_at: datetime | None = None
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What we send to the bank: our words, the facts of the booking, and two PDFs (`receipt` may be empty)."""
+    """What we send to the bank: our words and when they were said, the facts of the booking, and two PDFs (`receipt` may be empty)."""
 
     text: str
+    said_at: datetime
     customer_name: str
     customer_email: str
     product: str
@@ -220,8 +225,11 @@ class Gateway(Protocol):
 
     def find_payment(self, payment_id: str, *, since: datetime) -> ProviderPayment | None: ...
 
-    def fetch_payment(self, ref: str) -> ProviderPayment:
-        """Return the payment as it is now. Raises Gone, Unavailable, Rejected."""
+    def fetch_payment(self, ref: str, *, with_disputes: bool = False) -> ProviderPayment:
+        """Return the payment as it is now. Raises Gone, Unavailable, Rejected.
+
+        with_disputes: there is a reason to ask for them, where the provider's payment itself does not tell of any.
+        """
 
     def capture_payment(self, payment: Any) -> ProviderPayment:
         """Take what the customer agreed to (`awaits_capture`), under a key of its own: a repeat takes nothing more. Raises Declined."""
@@ -250,5 +258,11 @@ class Gateway(Protocol):
 
     def fetch_method(self, ref: str) -> ProviderMethod | None: ...
     def detach_method(self, ref: str) -> None: ...
-    def answer_dispute(self, ref: str, evidence: Evidence) -> None: ...
-    def disputed_payments(self, *, since: datetime) -> list[str]: ...
+    def answer_dispute(self, ref: str, evidence: Evidence) -> None:
+        """Send evidence, once: what the provider has of it already is not sent again. Raises Rejected, OutcomeUnknown, Unavailable."""
+
+    def accept_dispute(self, ref: str, *, reason: str) -> None:
+        """Give in: the customer keeps the money. Look at the dispute afterwards. Raises Rejected, OutcomeUnknown, Unavailable."""
+
+    def disputed_payments(self, *, since: datetime) -> list[str]:
+        """Return the references of the payments that were disputed since then; what is no payment of ours is among them."""

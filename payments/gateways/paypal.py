@@ -12,8 +12,9 @@ import logging
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import parse_qsl, quote, urlsplit
 
 import requests
 from apimatic_core.exceptions.auth_validation_exception import AuthValidationException
@@ -28,8 +29,11 @@ from paypalserversdk.paypal_serversdk_client import PaypalServersdkClient
 from foundation.money import Money
 from payments.gateways.base import (
     Declined,
+    DisputeMove,
+    Evidence,
     Gone,
     OutcomeUnknown,
+    ProviderDispute,
     ProviderMethod,
     ProviderPayment,
     ProviderRefund,
@@ -58,6 +62,15 @@ STATUS_OF_CAPTURE = {
     "FAILED": "failed",
 }
 STATUS_OF_REFUND = {"PENDING": "pending", "COMPLETED": "succeeded", "FAILED": "failed", "CANCELLED": "failed"}
+# Of a dispute that is over, by PayPal's outcome. With RESOLVED_WITH_PAYOUT it is PayPal that pays the buyer.
+WON_OUTCOMES = frozenset({"RESOLVED_SELLER_FAVOUR", "RESOLVED_WITH_PAYOUT", "CANCELED_BY_BUYER", "DENIED"})
+DISPUTE_FEES = frozenset({"DISPUTE_FEE", "DISPUTE_SETTLEMENT_FEE", "CHARGEBACK_FEE"})
+# These kinds of evidence want tracking numbers or refunds instead of words and papers.
+NUMBERED_EVIDENCE = frozenset({"PROOF_OF_FULFILLMENT", "PROOF_OF_REFUND", "PROOF_OF_RETURN"})
+LONGEST_NOTE = 2000
+CLOCKS_DIFFER = timedelta(minutes=10)  # at most, PayPal's and ours
+PAGE = 50
+DISPUTES = "/v1/customer/disputes"
 # developer.paypal.com, "Currency codes": what it settles in. Three of them it takes in whole units only.
 CURRENCIES = frozenset({
     "AUD", "BRL", "CAD", "CHF", "CNY", "CZK", "DKK", "EUR", "GBP", "HKD", "HUF", "ILS", "JPY", "MXN", "MYR", "NOK", "NZD",
@@ -167,9 +180,16 @@ class PayPalGateway:
         """None, and that is the whole truth: nobody can find an order by our id, and one we never heard of was never captured."""
         return None
 
-    def fetch_payment(self, ref: str) -> ProviderPayment:
-        """Return the order with its capture, fee and refunds as they are now."""
-        return _payment(_read(lambda: self._client.orders.get_order({"id": ref})))
+    def fetch_payment(self, ref: str, *, with_disputes: bool = False) -> ProviderPayment:
+        """Return the order with its capture, fee and refunds as they are now, and on request with its disputes: the order names none."""
+        order = _read(lambda: self._client.orders.get_order({"id": ref}))
+        capture = _capture(order)
+        disputes: list[ProviderDispute] = []
+        if with_disputes and capture:
+            refunds = (order["purchase_units"][0].get("payments") or {}).get("refunds") or []
+            listed = self._disputes(disputed_transaction_id=capture["id"])
+            disputes = [_dispute(self.retrieve("dispute", one["dispute_id"]), refunds) for one in listed]
+        return replace(_payment(order), disputes=tuple(disputes))
 
     def capture_payment(self, payment: Any) -> ProviderPayment:
         """Take the money of an approved order. Whoever was faster took it for both of us: the order is then fetched."""
@@ -297,12 +317,63 @@ class PayPalGateway:
             if self.fetch_method(ref) is not None:
                 raise
 
+    def answer_dispute(self, ref: str, evidence: Evidence) -> None:
+        """Look at what PayPal has, then send our words in pieces that it takes, with the papers, in one call."""
+        dispute = self.retrieve("dispute", ref)
+        notes = [evidence.text[at : at + LONGEST_NOTE] for at in range(0, len(evidence.text), LONGEST_NOTE)]
+        if _has_evidence(dispute, notes[0], since=evidence.said_at - CLOCKS_DIFFER):
+            return
+        if "provide_evidence" not in _links(dispute):
+            raise Rejected(provider_code="PAYPAL_TAKES_NO_EVIDENCE_NOW")
+        facts = f"{evidence.product} {evidence.policy}".strip()
+        kind = _wanted_evidence(dispute)
+        told = {
+            "evidences": [{"evidence_type": kind, "notes": note[:LONGEST_NOTE]} for note in (*notes, facts)]
+        }
+        files: list[tuple[str, tuple[str | None, Any, str]]] = [
+            ("input", (None, json.dumps(told), "application/json"))
+        ]
+        papers = (("evidence.pdf", evidence.pack), ("receipt.pdf", evidence.receipt))
+        files += [("evidence-file", (name, paper, "application/pdf")) for name, paper in papers if paper]
+        _write(
+            lambda: self._call(
+                "POST", f"/v1/customer/disputes/{quote(ref, safe='')}/provide-evidence", files=files
+            )
+        )
+
+    def accept_dispute(self, ref: str, *, reason: str) -> None:
+        """Accept the claim: PayPal gives the buyer the money."""
+        told = {"note": reason[:LONGEST_NOTE], "accept_claim_type": "REFUND"}
+        _write(
+            lambda: self._call("POST", f"/v1/customer/disputes/{quote(ref, safe='')}/accept-claim", json=told)
+        )
+
+    def disputed_payments(self, *, since: datetime) -> list[str]:
+        """Return the orders that were disputed since then; PayPal lists disputes without their transactions."""
+        listed = self._disputes(start_time=since.isoformat(timespec="milliseconds"))
+        return [self.disputed_payment(self.retrieve("dispute", one["dispute_id"])) for one in listed]
+
+    def disputed_payment(self, dispute: dict[str, Any]) -> str:
+        """Return the order of a dispute; for a sale that was none, the transaction itself."""
+        transaction_ref = str(dispute["disputed_transactions"][0]["seller_transaction_id"])
+        try:
+            return parent_of(self.retrieve("capture", transaction_ref)) or transaction_ref
+        except Gone:
+            return transaction_ref
+
+    def _disputes(self, **query: str) -> list[dict[str, Any]]:
+        page = _read(lambda: self._call("GET", DISPUTES, params={**query, "page_size": PAGE}))
+        found: list[dict[str, Any]] = page.get("items") or []
+        following = dict(parse_qsl(urlsplit(_links(page).get("next", "")).query)).get("next_page_token")
+        return found + self._disputes(**query | {"next_page_token": following}) if following else found
+
     def retrieve(self, kind: str, ref: str) -> dict[str, Any]:
-        """Return an object of PayPal's (checkout-order, capture, refund) as plain JSON."""
+        """Return an object of PayPal's (checkout-order, capture, refund, dispute) as plain JSON."""
         calls: dict[str, Callable[[], Any]] = {
             "checkout-order": lambda: self._client.orders.get_order({"id": ref}),
             "capture": lambda: self._client.payments.get_captured_payment({"capture_id": ref}),
             "refund": lambda: self._client.payments.get_refund({"refund_id": ref}),
+            "dispute": lambda: self._call("GET", f"/v1/customer/disputes/{quote(ref, safe='')}"),
         }
         return _read(calls[kind])
 
@@ -316,20 +387,31 @@ class PayPalGateway:
         return answer.get("verification_status") == "SUCCESS"
 
     def _post_verification(self, text: str) -> requests.Response:
-        answer = requests.post(
-            f"{settings.PAYPAL_API_BASE}/v1/notifications/verify-webhook-signature",
-            data=text.encode(),
-            headers={
-                "Authorization": f"Bearer {_token(None, self._client.oauth_2).access_token}",
-                "Content-Type": "application/json",
-            },
+        path = "/v1/notifications/verify-webhook-signature"
+        return self._call("POST", path, data=text.encode(), headers={"Content-Type": "application/json"})
+
+    def _call(
+        self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **sent: Any
+    ) -> requests.Response:
+        """Make a call that the SDK does not know. Raises _Refused for an answer that is an error."""
+        token = _token(None, self._client.oauth_2).access_token
+        answer = requests.request(
+            method,
+            settings.PAYPAL_API_BASE + path,
+            headers={**(headers or {}), "Authorization": f"Bearer {token}"},
             timeout=settings.PAYPAL_TIMEOUT_SECONDS,
+            allow_redirects=False,
+            **sent,
         )
-        if answer.status_code in (401, 403):
-            _tokens.pop(_token_key(), None)
-        if answer.status_code >= 500 or answer.status_code in (401, 403, 429):
-            raise requests.HTTPError(f"PayPal answered {answer.status_code}.", response=answer)
+        if not 200 <= answer.status_code < 300:
+            raise _Refused(answer.status_code, answer.text)
         return answer
+
+
+class _Refused(Exception):
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(status)
+        self.status, self.text = status, text
 
 
 def _token(_last: OAuthToken | None, auth: OAuth2) -> OAuthToken:
@@ -377,7 +459,9 @@ def _guarded(
     except AuthValidationException as error:
         raise Unavailable from error
     except ApiException as error:
-        raise _translated(error, when_lost) from error
+        raise _translated(int(error.response_code), error.response.text, when_lost) from error
+    except _Refused as error:
+        raise _translated(error.status, error.text, when_lost) from error
     except (requests.RequestException, *UNREADABLE) as error:
         raise when_lost from error
     if not isinstance(answer, dict):
@@ -385,8 +469,7 @@ def _guarded(
     return answer
 
 
-def _translated(error: ApiException, when_lost: type[Unavailable | OutcomeUnknown]) -> Exception:
-    status = int(error.response_code)
+def _translated(status: int, text: str, when_lost: type[Unavailable | OutcomeUnknown]) -> Exception:
     if status in (401, 403, 429):
         # A revoked or rotated secret says nothing about the payment: nothing was done, and the next token will do it.
         _tokens.pop(_token_key(), None)
@@ -394,7 +477,7 @@ def _translated(error: ApiException, when_lost: type[Unavailable | OutcomeUnknow
         return Unavailable()
     if status >= 500 or status in (408, 409):
         return when_lost()
-    issue = _issue(error)
+    issue = _issue(text)
     if issue in DECLINED_ISSUES:
         return Declined(provider_code=issue)
     if status == 404:
@@ -403,10 +486,10 @@ def _translated(error: ApiException, when_lost: type[Unavailable | OutcomeUnknow
     return Rejected(provider_code=issue)
 
 
-def _issue(error: ApiException) -> str:
+def _issue(text: str) -> str:
     """PayPal's word for what is wrong, such as ORDER_NOT_APPROVED."""
     try:
-        told = json.loads(error.response.text)
+        told = json.loads(text)
         details = told.get("details") or [{}]
         return str(details[0].get("issue") or told.get("name") or "invalid_request")[:64]
     except (*UNREADABLE, IndexError):
@@ -475,6 +558,11 @@ def _wallet(thing: dict[str, Any]) -> dict[str, Any]:
     return (thing.get("payment_source") or {}).get("paypal") or {}
 
 
+def parent_of(thing: dict[str, Any]) -> str:
+    """The id of what an object belongs to: a refund to a capture, a capture to an order; "" where it names none."""
+    return urlsplit(_links(thing).get("up", "")).path.rpartition("/")[2]
+
+
 def _label(thing: dict[str, Any]) -> str:
     """PayPal, and enough of the buyer's address to know it again."""
     name, _at, host = (_wallet(thing).get("email_address") or "").partition("@")
@@ -510,3 +598,95 @@ def _refund(refund: dict[str, Any]) -> ProviderRefund:
         if refund["status"] in ("FAILED", "CANCELLED")
         else "",
     )
+
+
+def _case(ref: str, action: str = "") -> str:
+    return f"{DISPUTES}/{quote(ref, safe='')}{action}"
+
+
+def _dispute(dispute: dict[str, Any], refunds: list[dict[str, Any]]) -> ProviderDispute:
+    """`refunds`: those of the payment, since one of them may be what ended the dispute."""
+    ref, amount = dispute["dispute_id"], dispute["dispute_amount"]
+    amount_minor, currency = _minor(amount), amount["currency_code"]
+    is_inquiry = dispute.get("dispute_life_cycle_stage") == "INQUIRY"
+    status = _dispute_status(dispute, refunds)
+    moves: list[DisputeMove] = []
+    if status == "lost" or not is_inquiry:  # an inquiry takes nothing unless it is lost
+        moves.append(DisputeMove(f"{ref}:held", -amount_minor, 0, currency))
+        kept = _refunded(dispute, amount_minor) if status == "lost" else amount_minor
+        returned = amount_minor - kept if status == "lost" else amount_minor
+        if status in ("lost", "won", "refunded") and returned > 0:
+            moves.append(DisputeMove(f"{ref}:returned", returned, 0, currency))
+    for move in dispute.get("money_movements") or []:
+        if move.get("affected_party") == "SELLER" and move.get("reason") in DISPUTE_FEES:
+            fee = _minor(move["amount"]) * (-1 if move["type"] == "CREDIT" else 1)
+            fact = f"{ref}:{move['reason']}:{move['type']}:{move.get('initiated_time', '')}"
+            moves.append(DisputeMove(fact, 0, fee, move["amount"]["currency_code"]))
+    due = dispute.get("seller_response_due_date")
+    return ProviderDispute(
+        ref=ref,
+        status=status,
+        amount_minor=amount_minor,
+        currency=currency,
+        reason=str(dispute.get("reason") or "").lower(),
+        opened_at=datetime.fromisoformat(dispute["create_time"]),
+        due_by=datetime.fromisoformat(due) if due else None,
+        moves=tuple(moves),
+        updated_at=datetime.fromisoformat(dispute.get("update_time") or dispute["create_time"]),
+    )
+
+
+def _dispute_status(dispute: dict[str, Any], refunds: list[dict[str, Any]]) -> str:
+    """Our word for where a dispute stands. PayPal calls what has taken no money yet an inquiry, as Stripe does."""
+    is_inquiry = dispute.get("dispute_life_cycle_stage") == "INQUIRY"
+    if dispute["status"] != "RESOLVED":
+        waits = dispute["status"] == "WAITING_FOR_SELLER_RESPONSE"
+        return ("warning_" if is_inquiry else "") + ("needs_response" if waits else "under_review")
+    outcome = (dispute.get("dispute_outcome") or {}).get("outcome_code") or "NONE"
+    settled = any(
+        move.get("affected_party") == "SELLER"
+        and move.get("reason") == "DISPUTE_SETTLEMENT"
+        and move.get("type") == "DEBIT"
+        for move in dispute.get("money_movements") or []
+    )
+    given_back = _refunded(dispute, 0)
+    if outcome in WON_OUTCOMES or (outcome == "NONE" and not settled and not given_back):
+        return "warning_closed" if is_inquiry else "won"
+    if not settled and _refunded_during(dispute, refunds) >= max(given_back, 1):
+        return "refunded"  # a refund of the payment ended it, and the books have that refund
+    return "lost"
+
+
+def _refunded(dispute: dict[str, Any], otherwise: int) -> int:
+    amount = (dispute.get("dispute_outcome") or {}).get("amount_refunded")
+    return _minor(amount) if amount else otherwise
+
+
+def _refunded_during(dispute: dict[str, Any], refunds: list[dict[str, Any]]) -> int:
+    began, ended = (datetime.fromisoformat(dispute[name]) for name in ("create_time", "update_time"))
+    slack = timedelta(minutes=1)
+    return sum(
+        _minor(one["amount"])
+        for one in refunds
+        if one["status"] in ("COMPLETED", "PENDING")
+        and began <= datetime.fromisoformat(one["create_time"]) <= ended + slack
+    )
+
+
+def _has_evidence(dispute: dict[str, Any], note: str, *, since: datetime) -> bool:
+    return any(
+        one.get("source") == "SUBMITTED_BY_SELLER"
+        and (one.get("notes") or "").split() == note.split()
+        and ("date" not in one or datetime.fromisoformat(one["date"]) >= since)
+        for one in dispute.get("evidences") or []
+    )
+
+
+def _wanted_evidence(dispute: dict[str, Any]) -> str:
+    """What PayPal asks for, if words and papers can be it."""
+    asked = [
+        str(one["evidence_type"])
+        for one in dispute.get("evidences") or []
+        if one.get("source") == "REQUESTED_FROM_SELLER"
+    ]
+    return next((kind for kind in asked if kind not in NUMBERED_EVIDENCE), "OTHER")

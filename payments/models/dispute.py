@@ -21,9 +21,10 @@ class DisputeStatus(models.TextChoices):
     WARNING_NEEDS_RESPONSE = "warning_needs_response", _("inquiry, needs an answer")
     WARNING_UNDER_REVIEW = "warning_under_review", _("inquiry, under review")
     WARNING_CLOSED = "warning_closed", _("inquiry closed")
+    REFUNDED = "refunded", _("ended by a refund")
 
 
-_DECIDED = {DisputeStatus.WON, DisputeStatus.LOST}
+_DECIDED = {DisputeStatus.WON, DisputeStatus.LOST, DisputeStatus.REFUNDED}
 _ESCALATED = {
     DisputeStatus.NEEDS_RESPONSE,
     DisputeStatus.UNDER_REVIEW,
@@ -31,15 +32,21 @@ _ESCALATED = {
 }  # an inquiry can become a dispute
 DISPUTE_TRANSITIONS: Transitions = {
     DisputeStatus.NEEDS_RESPONSE: {DisputeStatus.UNDER_REVIEW, *_DECIDED},
-    DisputeStatus.UNDER_REVIEW: _DECIDED,
+    DisputeStatus.UNDER_REVIEW: {DisputeStatus.NEEDS_RESPONSE, *_DECIDED},  # they may want to know more
     DisputeStatus.WON: set(),
-    DisputeStatus.LOST: {DisputeStatus.WON},  # the bank may find for us late
+    # The bank may find for us late, or hear an appeal; a refund that ended it may show later than the end.
+    DisputeStatus.LOST: {DisputeStatus.WON, DisputeStatus.UNDER_REVIEW, DisputeStatus.REFUNDED},
+    DisputeStatus.REFUNDED: set(),
     DisputeStatus.WARNING_NEEDS_RESPONSE: {
         DisputeStatus.WARNING_UNDER_REVIEW,
         DisputeStatus.WARNING_CLOSED,
         *_ESCALATED,
     },
-    DisputeStatus.WARNING_UNDER_REVIEW: {DisputeStatus.WARNING_CLOSED, *_ESCALATED},
+    DisputeStatus.WARNING_UNDER_REVIEW: {
+        DisputeStatus.WARNING_NEEDS_RESPONSE,
+        DisputeStatus.WARNING_CLOSED,
+        *_ESCALATED,
+    },
     DisputeStatus.WARNING_CLOSED: set(_ESCALATED),
 }
 ANSWERABLE = (DisputeStatus.NEEDS_RESPONSE, DisputeStatus.WARNING_NEEDS_RESPONSE)
@@ -78,13 +85,27 @@ class Dispute(models.Model):
         verbose_name=_("answered by"),
     )
     answered_at = models.DateTimeField(_("answered"), null=True, blank=True)
+    acceptance = models.TextField(_("why we gave in"), blank=True)
+    accepted_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("accepted by"),
+    )
+    accepted_at = models.DateTimeField(_("accepted"), null=True, blank=True)
     failure = models.CharField(_("why the answer was refused"), max_length=200, blank=True)
+    provider_updated_at = models.DateTimeField(_("last change at the provider"), null=True, blank=True)
 
     class Meta:
         verbose_name = _("dispute")
         verbose_name_plural = _("disputes")
         ordering = ["-opened_at"]
-        permissions = [("answer_dispute", _("Can answer a dispute"))]
+        permissions = [
+            ("answer_dispute", _("Can answer a dispute")),
+            ("accept_dispute", _("Can accept a dispute, which gives the money up")),
+        ]
         constraints = [
             models.UniqueConstraint(fields=["provider", "provider_ref"], name="dispute_provider_ref_unique"),
             models.CheckConstraint(condition=Q(amount_minor__gt=0), name="dispute_amount_positive"),
@@ -97,6 +118,11 @@ class Dispute(models.Model):
                 condition=Q(answered_at__isnull=True, answer="")
                 | (Q(answered_at__isnull=False) & ~Q(answer="")),
                 name="dispute_answer_says_when",
+            ),
+            models.CheckConstraint(
+                condition=Q(accepted_at__isnull=True, acceptance="")
+                | (Q(accepted_at__isnull=False, answered_at__isnull=True) & ~Q(acceptance="")),
+                name="dispute_acceptance_says_when",
             ),
         ]
         indexes = [
@@ -116,5 +142,14 @@ class Dispute(models.Model):
 
     @property
     def is_answerable(self) -> bool:
-        """Whether an answer can be given now: the bank waits for one, and none is on its way."""
-        return self.status in ANSWERABLE and self.answered_at is None
+        """Whether an answer can be given: the bank waits for one, and none is on its way. Its deadline may be over all the same."""
+        return self.status in ANSWERABLE and self.answered_at is None and self.accepted_at is None
+
+    @property
+    def is_acceptable(self) -> bool:
+        """Whether we can still give in. An inquiry has taken nothing: who wants to give in there refunds the payment."""
+        return (
+            self.status == DisputeStatus.NEEDS_RESPONSE
+            and self.answered_at is None
+            and self.accepted_at is None
+        )

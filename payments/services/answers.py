@@ -1,7 +1,8 @@
-"""Answering disputes: recorded by staff, sent once by the worker with the evidence; and finding disputes that nobody told us of."""
+"""Answering disputes, or giving in: recorded by staff, sent once by the worker; and finding disputes that nobody told us of."""
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,15 +13,17 @@ from django.utils.translation import gettext_lazy as _
 
 from foundation import audit, jobs
 from foundation.errors import DomainError, InvalidInput
-from payments.gateways import gateway_for
-from payments.gateways.base import Evidence, Rejected
-from payments.models import ANSWERABLE, BreakKind, Dispute, DocumentKind, Payment
+from payments.gateways import configured, gateway_for
+from payments.gateways.base import Evidence, ProviderError, Rejected
+from payments.models import ANSWERABLE, MONEY_AT_STAKE, BreakKind, Dispute, DocumentKind, Payment
 from payments.paper import evidence, receipt
 from payments.services import settle
 from payments.services.breaks import open_break
 
 LOOK_BACK = timedelta(days=3)
 LONGEST_ANSWER = 5000
+LONGEST_REASON = 500
+logger = logging.getLogger(__name__)
 
 
 class NotAnswerable(DomainError):
@@ -28,10 +31,25 @@ class NotAnswerable(DomainError):
     message = _("This dispute takes no answer now: it was answered, or the bank has decided.")
 
 
+class DeadlinePassed(DomainError):
+    code = "deadline_passed"
+    message = _(
+        "The time to answer this dispute is over, and no evidence is taken any more. The bank decides without us; look here for the outcome."
+    )
+
+
+class NotAcceptable(DomainError):
+    code = "not_acceptable"
+    message = _(
+        "This dispute cannot be accepted now: an answer is on its way, or the bank has decided. An inquiry has taken no money: refund "
+        "the payment instead."
+    )
+
+
 def answer(dispute: Dispute, *, text: str, by: Any, now: datetime) -> Dispute:
     """Record what we say to the bank and who said so; the worker sends it with the evidence. It can be sent once.
 
-    Locks the dispute. Raises NotAnswerable, InvalidInput.
+    Locks the dispute. Raises NotAnswerable, DeadlinePassed, InvalidInput.
     """
     text = text.strip()
     if not text or len(text) > LONGEST_ANSWER:
@@ -40,6 +58,8 @@ def answer(dispute: Dispute, *, text: str, by: Any, now: datetime) -> Dispute:
         dispute = Dispute.objects.select_for_update().select_related("payment").get(pk=dispute.pk)
         if not dispute.is_answerable:
             raise NotAnswerable
+        if dispute.due_by is not None and dispute.due_by < now:
+            raise DeadlinePassed
         dispute.answer, dispute.answered_by, dispute.answered_at, dispute.failure = text, by, now, ""
         dispute.save(update_fields=["answer", "answered_by", "answered_at", "failure"])
         audit.record(
@@ -68,6 +88,7 @@ def send_answer(dispute_id: Any) -> Dispute:
     booking = dispute.payment.booking
     proof = Evidence(
         text=dispute.answer,
+        said_at=dispute.answered_at,
         customer_name=booking.driver_name,
         customer_email=booking.driver_email,
         product=evidence.product_of(booking),
@@ -88,8 +109,64 @@ def send_answer(dispute_id: Any) -> Dispute:
     return dispute
 
 
-def look_for_new(*, provider: str = "stripe") -> None:
-    """Find disputes of the last days whose webhook was lost, and settle their payments."""
+def accept(dispute: Dispute, *, reason: str, by: Any, now: datetime) -> Dispute:
+    """Record that we give the money up, and who decided so; the worker tells the provider. It cannot be taken back.
+
+    Locks the dispute. Raises NotAcceptable, InvalidInput.
+    """
+    reason = reason.strip()
+    if not reason or len(reason) > LONGEST_REASON:
+        raise InvalidInput(_("Say why we give in."), field="reason")
+    with transaction.atomic():
+        dispute = Dispute.objects.select_for_update().select_related("payment").get(pk=dispute.pk)
+        if not dispute.is_acceptable:
+            raise NotAcceptable
+        dispute.acceptance, dispute.accepted_by, dispute.accepted_at, dispute.failure = reason, by, now, ""
+        dispute.save(update_fields=["acceptance", "accepted_by", "accepted_at", "failure"])
+        audit.record(
+            actor=by,
+            action="dispute.accepted",
+            subject=f"payment:{dispute.payment_id}",
+            reason=reason,
+            data={"dispute": dispute.provider_ref, "amount": str(dispute.amount)},
+        )
+        jobs.defer("payments.send_acceptance", dispute_id=str(dispute.pk))
+    return dispute
+
+
+def send_acceptance(dispute_id: Any) -> Dispute:
+    """Tell the provider that we give in, after a look: a dispute that is over by now is left alone.
+
+    The money is with the bank already, so nothing is refunded here: the dispute is lost, and the books have it once. What the provider
+    refuses is given back to staff with its reason. Raises Unavailable, OutcomeUnknown (the job or the janitor tries again).
+    """
+    dispute = Dispute.objects.get(pk=dispute_id)
+    settle.settle(dispute.payment_id)
+    dispute.refresh_from_db()
+    if dispute.accepted_at is None or dispute.status not in MONEY_AT_STAKE:
+        return dispute
+    try:
+        gateway_for(dispute.provider).accept_dispute(dispute.provider_ref, reason=dispute.acceptance)
+    except Rejected as error:
+        why = str(error.details.get("provider_code", "")) or gettext("The provider refused it.")
+        Dispute.objects.filter(pk=dispute.pk, status__in=MONEY_AT_STAKE).update(
+            acceptance="", accepted_at=None, accepted_by=None, failure=why[:200]
+        )
+    settle.settle(dispute.payment_id)
+    dispute.refresh_from_db()
+    return dispute
+
+
+def look_for_new() -> None:
+    """Find disputes of the last days whose webhook was lost, and settle their payments. Each provider on its own."""
+    for provider in configured():
+        try:
+            _look_for_new(provider)
+        except ProviderError as error:
+            logger.warning("%s was not asked for new disputes: %s", provider, error)
+
+
+def _look_for_new(provider: str) -> None:
     for ref in gateway_for(provider).disputed_payments(since=timezone.now() - LOOK_BACK):
         payment = Payment.objects.filter(provider=provider, provider_ref=ref).first()
         if payment is None:
@@ -100,4 +177,4 @@ def look_for_new(*, provider: str = "stripe") -> None:
                 detail="A payment that we do not know is disputed.",
             )
         else:
-            settle.settle(payment.pk)
+            settle.settle(payment.pk, is_disputed=True)

@@ -13,6 +13,7 @@ from foundation.errors import DomainError
 from foundation.transitions import change_status
 from payments.gateways.base import ProviderDispute
 from payments.models import (
+    ANSWERABLE,
     DISPUTE_TRANSITIONS,
     MONEY_AT_STAKE,
     BreakKind,
@@ -25,6 +26,10 @@ from payments.services.after_dispute import release_refunds
 from payments.services.breaks import open_break
 
 logger = logging.getLogger(__name__)
+
+
+UNDER_REVIEW = (DisputeStatus.UNDER_REVIEW, DisputeStatus.WARNING_UNDER_REVIEW)
+DECIDED = (DisputeStatus.WON, DisputeStatus.LOST, DisputeStatus.REFUNDED)
 
 
 class PaymentDisputed(DomainError):
@@ -66,6 +71,8 @@ def record_from_provider(payment: Payment, truth: ProviderDispute, *, now: datet
             status=truth.status,
             opened_at=truth.opened_at,
         )
+    elif _is_older(truth, dispute):
+        return
     elif truth.status != dispute.status and truth.status not in DISPUTE_TRANSITIONS[dispute.status]:
         _question(
             payment,
@@ -75,9 +82,14 @@ def record_from_provider(payment: Payment, truth: ProviderDispute, *, now: datet
         )
         return
     before = "" if is_new else dispute.status
+    if (
+        before in UNDER_REVIEW and truth.status in ANSWERABLE
+    ):  # they want to know more: another answer can be given
+        dispute.answer, dispute.answered_by, dispute.answered_at = "", None, None
     change_status(dispute, DisputeStatus(truth.status), DISPUTE_TRANSITIONS)
     dispute.amount_minor, dispute.currency = truth.amount_minor, truth.currency
-    dispute.reason, dispute.due_by = truth.reason[:64], truth.due_by
+    dispute.reason, dispute.due_by = truth.reason[:64], truth.due_by or dispute.due_by
+    dispute.provider_updated_at = truth.updated_at
     dispute.closed_at = None if dispute.is_open else dispute.closed_at or now
     dispute.save()
     for move in truth.moves:
@@ -102,7 +114,7 @@ def record_from_provider(payment: Payment, truth: ProviderDispute, *, now: datet
                 dispute=dispute,
                 fact=move.ref,
             )
-    if dispute.status in (DisputeStatus.WON, DisputeStatus.LOST) and before != dispute.status:
+    if dispute.status in DECIDED and before != dispute.status:
         _end_the_wait(payment, now=now)
     if before != dispute.status:
         logger.warning("dispute %s of payment %s is %s", dispute.provider_ref, payment.pk, dispute.status)
@@ -112,6 +124,15 @@ def record_from_provider(payment: Payment, truth: ProviderDispute, *, now: datet
             subject=f"payment:{payment.pk}",
             data={"dispute": dispute.provider_ref, "amount": str(dispute.amount), "reason": dispute.reason},
         )
+
+
+def _is_older(truth: ProviderDispute, dispute: Dispute) -> bool:
+    """Whether this look was overtaken by another one. PayPal's clock has whole seconds: within one, a dispute only moves on."""
+    if truth.updated_at is None or dispute.provider_updated_at is None:
+        return False
+    if truth.updated_at == dispute.provider_updated_at:
+        return truth.status in ANSWERABLE and dispute.status in UNDER_REVIEW
+    return truth.updated_at < dispute.provider_updated_at
 
 
 def _end_the_wait(payment: Payment, *, now: datetime) -> None:

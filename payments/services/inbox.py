@@ -66,7 +66,7 @@ def _look(event: ProviderEvent) -> None:
     if payment is None and notice.payment_ref:
         payment = Payment.objects.filter(provider=event.provider, provider_ref=notice.payment_ref).first()
     if payment is not None:
-        payment = settle.settle(payment.pk)
+        payment = settle.settle(payment.pk, is_disputed=notice.is_disputed)
     if payment is not None and notice.took_money and payment.provider_ref not in (None, notice.payment_ref):
         open_break(
             BreakKind.DUPLICATE,
@@ -74,6 +74,13 @@ def _look(event: ProviderEvent) -> None:
             provider_ref=notice.payment_ref,
             detail=f"The provider took money twice for this payment: here, and with {payment.provider_ref}.",
             payment=payment,
+        )
+    elif payment is None and notice.is_disputed:
+        open_break(
+            BreakKind.MISSING_LOCAL,
+            provider=event.provider,
+            provider_ref=notice.payment_ref,
+            detail="A payment that we do not know is disputed.",
         )
     elif payment is None and notice.took_money:
         open_break(

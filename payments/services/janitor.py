@@ -62,6 +62,7 @@ def sweep(*, now: datetime) -> None:
     unanswered = Dispute.objects.filter(status__in=ANSWERABLE, answered_at__lte=ago)
     waits_for_approval = Q(needs_approval=True, approved_by__isnull=True)
     waits_for_bank = Exists(Dispute.objects.filter(payment=OuterRef("payment"), status__in=MONEY_AT_STAKE))
+    unaccepted = Dispute.objects.filter(status__in=MONEY_AT_STAKE, accepted_at__lte=ago)
     unsent = Refund.objects.filter(
         Q(~waits_for_approval, ~waits_for_bank, status=RefundStatus.REQUESTED, created_at__lte=ago)
         | Q(status__in=[RefundStatus.SUBMITTED, RefundStatus.UNKNOWN], submitted_at__lte=ago)
@@ -81,6 +82,7 @@ def sweep(*, now: datetime) -> None:
     _each(unsent, refund.send_refund)
     _each(detaching.order_by("removed_at"), methods.finish_removal)
     _each(unanswered, answers.send_answer)
+    _each(unaccepted, answers.send_acceptance)
     _each(waiting, lambda pk: jobs.defer("payments.process_event", queueing_lock=f"event:{pk}", event_id=pk))
 
 

@@ -36,16 +36,19 @@ CAPTURING = (PaymentStatus.PROCESSING, PaymentStatus.UNKNOWN)
 PAYABLE = (Booking.Status.HELD, Booking.Status.EXPIRED)
 
 
-def settle(payment_id: Any) -> Payment:
+def settle(payment_id: Any, *, is_disputed: bool = False) -> Payment:
     """Fetch the provider's truth about a payment, capture what the customer agreed to, and commit what follows in one commit.
 
+    is_disputed: somebody says so, hence the provider is asked about disputes; for a payment with a known one it always is.
     Safe to repeat, in any order, by anybody: return page, webhook inbox, janitor. Raises Unavailable or Rejected (nothing changed),
     OutcomeUnknown (a capture was asked for; settle again).
     """
     payment = Payment.objects.get(pk=payment_id)
     gateway = gateway_for(payment.provider)
     if payment.provider_ref:
-        truth: ProviderPayment | None = gateway.fetch_payment(payment.provider_ref)
+        truth: ProviderPayment | None = gateway.fetch_payment(
+            payment.provider_ref, with_disputes=is_disputed or payment.disputes.exists()
+        )
     elif payment.submitted_at:
         truth = gateway.find_payment(str(payment.pk), since=payment.submitted_at)
     else:

@@ -24,8 +24,10 @@ from redis.exceptions import RedisError
 from payments.gateways.base import Unavailable, provider_call
 from payments.models import Payment
 from payments.webhooks.notices import note, payment_id_in
+from payments.webhooks.paypal import REVERSED_ORDER
 
 logger = logging.getLogger(__name__)
+REVERSALS = frozenset({"Reversed", "Canceled_Reversal"})
 
 
 def ask_paypal(notification: Any) -> bytes:
@@ -78,7 +80,7 @@ def door(request: HttpRequest) -> HttpResponse:
         "paypal",
         event_ref=f"ipn:{notification.txn_id}:{notification.payment_status}",
         kind=f"ipn.{notification.payment_status}",
-        object_kind="checkout-order",
+        object_kind=REVERSED_ORDER if notification.payment_status in REVERSALS else "checkout-order",
         object_ref=payment.provider_ref or "",
         livemode=settings.PAYPAL_LIVE_MODE,
     )

@@ -14,8 +14,8 @@ from payments.models import EventStatus, ProviderEvent
 
 @dataclass(frozen=True)
 class Notice:
-    """What a provider's object says about us: our payment's id if it carries one, the provider's payment, whether money moved, and
-    which saved method (that we may not have heard of) or which saving of one it is about."""
+    """What a provider's object says about us: our payment's id if it carries one, the provider's payment, whether money moved or
+    is disputed, and which saved method (that we may not have heard of) or which saving of one it is about."""
 
     payment_id: str
     payment_ref: str
@@ -23,6 +23,7 @@ class Notice:
     data: dict[str, Any]
     method_ref: str = ""
     may_be_new: bool = False
+    is_disputed: bool = False
     setup_ref: str = ""
 
 

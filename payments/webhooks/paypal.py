@@ -15,7 +15,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 
 from payments.gateways.base import ProviderError, Unavailable
-from payments.gateways.paypal import PayPalGateway
+from payments.gateways.paypal import PayPalGateway, parent_of
 from payments.webhooks.notices import Notice, note, payment_id_in
 
 logger = logging.getLogger(__name__)
@@ -29,7 +29,8 @@ SIGNATURE = {
     "PayPal-Transmission-Time": "transmission_time",
 }
 LONGEST_HEADER = 1000
-LOOKED_AT = frozenset({"checkout-order", "capture", "refund"})
+REVERSED_ORDER = "reversed-order"  # an order whose money an older notification says was taken back
+LOOKED_AT = frozenset({"checkout-order", "capture", "refund", "dispute", REVERSED_ORDER})
 # Each delivery costs a call to PayPal. One at a time, so that a flood of forgeries leaves the other places to payers.
 _verifications = threading.BoundedSemaphore(1)
 LONGEST_WAIT_SECONDS = 2.0
@@ -91,7 +92,7 @@ def _subject(kind: str, resource: dict[str, Any]) -> tuple[str, str]:
     order = metadata.get("order_id") if isinstance(metadata, dict) else None
     if kind == "payment_token" and isinstance(order, str) and order:
         return "checkout-order", order
-    return kind, str(resource.get("id", ""))
+    return kind, str(resource.get("dispute_id" if kind == "dispute" else "id", ""))
 
 
 def _is_paypals(url: str) -> bool:
@@ -115,8 +116,16 @@ def look(kind: str, ref: str) -> Notice | None:
     if kind not in LOOKED_AT:
         return None
     gateway = PayPalGateway()
-    data = gateway.retrieve(kind, ref)
-    if kind == "checkout-order":
+    data = gateway.retrieve("checkout-order" if kind == REVERSED_ORDER else kind, ref)
+    if kind == "dispute":
+        return Notice(
+            payment_id=payment_id_in(data["disputed_transactions"][0].get("custom")),
+            payment_ref=gateway.disputed_payment(data),
+            took_money=False,
+            data=data,
+            is_disputed=True,
+        )
+    if kind in ("checkout-order", REVERSED_ORDER):
         unit = data["purchase_units"][0]
         captures = (unit.get("payments") or {}).get("captures") or []
         return Notice(
@@ -124,20 +133,15 @@ def look(kind: str, ref: str) -> Notice | None:
             payment_ref=data["id"],
             took_money=any(one["status"] == "COMPLETED" for one in captures),
             data=data,
+            is_disputed=kind == REVERSED_ORDER,
         )
-    capture = gateway.retrieve("capture", _parent(data)) if kind == "refund" else data
+    capture = gateway.retrieve("capture", parent_of(data)) if kind == "refund" else data
     return Notice(
         payment_id=payment_id_in(capture.get("custom_id")),
-        payment_ref=_parent(capture),
+        payment_ref=parent_of(capture),
         took_money=kind == "capture" and capture["status"] == "COMPLETED",
         data=data,
     )
-
-
-def _parent(data: dict[str, Any]) -> str:
-    """The id of what an object belongs to: a refund to a capture, a capture to an order."""
-    link = next((one["href"] for one in data.get("links", []) if one.get("rel") == "up"), "")
-    return urlsplit(link).path.rpartition("/")[2]
 
 
 def mirror(kind: str, data: dict[str, Any]) -> None:

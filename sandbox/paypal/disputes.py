@@ -17,6 +17,9 @@ ANSWER_DAYS = 10
 WAITING, REVIEW, RESOLVED = "WAITING_FOR_SELLER_RESPONSE", "UNDER_REVIEW", "RESOLVED"
 STATES = {WAITING: "REQUIRED_ACTION", REVIEW: "UNDER_PAYPAL_REVIEW", RESOLVED: "RESOLVED"}
 WON, LOST = "RESOLVED_SELLER_FAVOUR", "RESOLVED_BUYER_FAVOUR"
+INQUIRY, CHARGEBACK = "INQUIRY", "CHARGEBACK"
+CHANNELS = ("INTERNAL", "EXTERNAL")  # opened at PayPal, or by the buyer's bank, which costs the seller a fee
+FEE_MAJOR = 20
 REASONS = (
     "MERCHANDISE_OR_SERVICE_NOT_AS_DESCRIBED", "MERCHANDISE_OR_SERVICE_NOT_RECEIVED", "UNAUTHORISED", "CREDIT_NOT_PROCESSED",
     "DUPLICATE_TRANSACTION", "INCORRECT_AMOUNT", "PAYMENT_BY_OTHER_MEANS", "CANCELED_RECURRING_BILLING",
@@ -26,8 +29,11 @@ FILE_TYPES = ("application/pdf", "image/gif", "image/jpeg", "image/png", "text/p
 QUERY = "start_time disputed_transaction_id dispute_state page_size next_page_token"
 
 
-def open_dispute(box: Sandbox, capture_id: str, *, reason: str = "", amount_minor: int | None = None) -> Body:
-    """A buyer disputes a capture; its money is held at once. Raises PayPalError."""
+def open_dispute(
+    box: Sandbox, capture_id: str, *, reason: str = "", amount_minor: int | None = None,
+    stage: str = CHARGEBACK, channel: str = "INTERNAL",
+) -> Body:  # fmt: skip
+    """A buyer disputes a capture; its money is held at once, unless the buyer only asks (INQUIRY). Raises PayPalError."""
     call = Call(box)
     with box.state.transaction():
         capture = call.find("paypal_capture", capture_id)
@@ -37,6 +43,8 @@ def open_dispute(box: Sandbox, capture_id: str, *, reason: str = "", amount_mino
             raise refused("NOT_DISPUTABLE", "Only a completed capture can be disputed, and only once.")
         if reason and reason not in REASONS:
             raise refused("NOT_DISPUTABLE", f"reason must be one of {', '.join(REASONS)}.")
+        if stage not in {INQUIRY, CHARGEBACK} or channel not in CHANNELS:
+            raise refused("NOT_DISPUTABLE", "stage is INQUIRY or CHARGEBACK, channel INTERNAL or EXTERNAL.")
         unit = money.step(capture["currency"])
         if not 0 < amount <= left or amount % unit:
             raise refused(
@@ -45,15 +53,30 @@ def open_dispute(box: Sandbox, capture_id: str, *, reason: str = "", amount_mino
         dispute = {
             "id": f"PP-R-{new_id(3)}-{new_id(9)}", "object": "paypal_dispute", "created": call.now, "updated": call.now,
             "capture": capture["id"], "amount_minor": amount, "currency": capture["currency"],
-            "reason": reason or REASONS[0], "status": WAITING, "outcome": None, "evidences": [], "hold": new_id(),
-            "release": None, "custom_id": capture["custom_id"], "invoice_id": capture["invoice_id"],
+            "reason": reason or REASONS[0], "status": WAITING, "outcome": None, "evidences": [], "hold": None,
+            "release": None, "stage": stage, "channel": channel, "due": 0, "fee_minor": 0, "ended": None,
+            "custom_id": capture["custom_id"], "invoice_id": capture["invoice_id"],
         }  # fmt: skip
+        _ask_seller(call, dispute)
+        if stage == CHARGEBACK:
+            _hold(call, dispute)
         call.save(dispute)
-        call.enter("dispute", dispute, -amount)
-        box.state.later(box.clock.now() + ANSWER_DAYS * 86_400, JOB, {"dispute": dispute["id"]})
         call.emit("CUSTOMER.DISPUTE.CREATED", shown(call, dispute))
-        ipn.post(call, "Reversed", capture, {**dispute, "id": dispute["hold"]}, -amount)
     return shown(call, dispute)
+
+
+def _ask_seller(call: Call, dispute: Body) -> None:
+    """The seller has ANSWER_DAYS from now."""
+    dispute.update(status=WAITING, due=call.now + ANSWER_DAYS * 86_400)
+    due_at = call.box.clock.now() + ANSWER_DAYS * 86_400
+    call.box.state.later(due_at, JOB, {"dispute": dispute["id"], "due": dispute["due"]})
+
+
+def _hold(call: Call, dispute: Body) -> None:
+    dispute["hold"] = new_id()
+    call.enter("dispute", dispute, -dispute["amount_minor"])
+    capture = call.find("paypal_capture", dispute["capture"])
+    ipn.post(call, "Reversed", capture, {**dispute, "id": dispute["hold"]}, -dispute["amount_minor"])
 
 
 def of_capture(call: Call, capture: Body) -> Body | None:
@@ -63,13 +86,23 @@ def of_capture(call: Call, capture: Body) -> Body | None:
 
 
 def resolve(box: Sandbox, dispute_id: str, outcome: str) -> Body:
-    """PayPal decides: "won" gives the held money back to the seller, "lost" leaves it with the buyer."""
+    """PayPal decides: "won" gives the held money back to the seller, "lost" leaves it with the buyer. Or the buyer escalates an inquiry
+    ("escalated"), or PayPal wants to know more ("asked")."""
     call = Call(box)
     with box.state.transaction():
         dispute = call.find("paypal_dispute", dispute_id)
-        if dispute["status"] == RESOLVED or outcome not in {"won", "lost"}:
-            raise refused("DISPUTE_NOT_OPEN", "An open dispute can be won or lost, once.")
-        _end(call, dispute, WON if outcome == "won" else LOST)
+        possible = {"won", "lost", "asked", *(["escalated"] if dispute["stage"] == INQUIRY else [])}
+        if dispute["status"] == RESOLVED or outcome not in possible:
+            raise refused("DISPUTE_NOT_OPEN", f"An open dispute can be {', '.join(sorted(possible))}.")
+        if outcome in {"won", "lost"}:
+            _end(call, dispute, WON if outcome == "won" else LOST)
+        else:
+            _ask_seller(call, dispute)
+            if outcome == "escalated":
+                dispute["stage"] = CHARGEBACK
+                _hold(call, dispute)
+            call.save(dispute)
+            call.emit("CUSTOMER.DISPUTE.UPDATED", shown(call, dispute))
     return shown(call, dispute)
 
 
@@ -81,13 +114,19 @@ def refund_instead(call: Call, dispute: Body) -> None:
 def overdue(box: Sandbox, payload: dict[str, Any]) -> None:
     """Nobody answered in time: the buyer wins."""
     dispute = box.state.get("paypal_dispute", payload["dispute"])
-    if dispute is not None and dispute["status"] == WAITING:
+    if dispute is not None and dispute["status"] == WAITING and dispute["due"] == payload["due"]:
         resolve(box, dispute["id"], "lost")
 
 
 def _end(call: Call, dispute: Body, outcome: str, *, release: bool = False) -> None:
-    dispute.update(status=RESOLVED, outcome=outcome)
-    if outcome == WON or release:
+    dispute.update(status=RESOLVED, outcome=outcome, ended=call.now)
+    if outcome == LOST and not release:
+        if not dispute["hold"]:
+            _hold(call, dispute)
+        if dispute["channel"] == "EXTERNAL":
+            dispute["fee_minor"] = FEE_MAJOR * (1 if dispute["currency"] == "JPY" else 100)
+            call.enter("dispute_fee", dispute, -dispute["fee_minor"])
+    elif dispute["hold"]:
         dispute["release"] = new_id()
         call.enter("dispute_reversal", dispute, dispute["amount_minor"])
         capture = call.find("paypal_capture", dispute["capture"])
@@ -101,8 +140,9 @@ def shown(call: Call, dispute: Body) -> Body:
     amount = money.shown(dispute["amount_minor"], dispute["currency"])
     path = f"/v1/customer/disputes/{dispute['id']}"
     links = [call.link(path)]
-    if dispute["status"] != RESOLVED:
+    if dispute["status"] == WAITING:
         links.append(call.link(f"{path}/provide-evidence", "provide_evidence", "POST"))
+    if dispute["status"] != RESOLVED:
         links.append(call.link(f"{path}/accept-claim", "accept_claim", "POST"))
     capture = call.find("paypal_capture", dispute["capture"])
     bought = {
@@ -116,11 +156,22 @@ def shown(call: Call, dispute: Body) -> Body:
     whole: Body = {
         "dispute_id": dispute["id"], "create_time": iso(dispute["created"]), "update_time": iso(dispute["updated"]),
         "disputed_transactions": [bought], "reason": dispute["reason"], "status": dispute["status"],
-        "dispute_state": STATES[dispute["status"]], "dispute_amount": amount, "dispute_life_cycle_stage": "CHARGEBACK",
-        "dispute_channel": "INTERNAL",
+        "dispute_state": STATES[dispute["status"]], "dispute_amount": amount, "dispute_life_cycle_stage": dispute["stage"],
+        "dispute_channel": dispute["channel"],
     }  # fmt: skip
     if dispute["status"] == WAITING:
-        whole["seller_response_due_date"] = iso(dispute["created"] + ANSWER_DAYS * 86_400)
+        whole["seller_response_due_date"] = iso(dispute["due"])
+    if dispute["status"] != RESOLVED:
+        whole["allowed_response_options"] = {"accept_claim": {"accept_claim_types": ["REFUND"]}}
+    if dispute["outcome"] == LOST and not dispute["release"] and dispute["hold"]:
+        whole["money_movements"] = [
+            {
+                "affected_party": "SELLER", "type": "DEBIT", "reason": reason, "initiated_time": iso(dispute["ended"]),
+                "amount": money.shown(moved, dispute["currency"]),
+            }
+            for moved, reason in ((dispute["amount_minor"], "DISPUTE_SETTLEMENT"), (dispute["fee_minor"], "CHARGEBACK_FEE"))
+            if moved
+        ]  # fmt: skip
     if dispute["outcome"]:
         returned = amount if dispute["outcome"] == LOST else money.shown(0, dispute["currency"])
         whole["dispute_outcome"] = {"outcome_code": dispute["outcome"], "amount_refunded": returned}
@@ -152,12 +203,12 @@ def list_disputes(call: Call) -> Answer:
     ]
     kept = (
         "dispute_id", "create_time", "update_time", "reason", "status", "dispute_state", "dispute_amount",
-        "dispute_life_cycle_stage", "dispute_channel", "disputed_transactions",
+        "dispute_life_cycle_stage", "dispute_channel", "seller_response_due_date",
     )  # fmt: skip
     items = []
     for dispute in found[skip : skip + size]:
         whole = shown(call, dispute)
-        items.append({**{name: whole[name] for name in kept}, "links": whole["links"][:1]})
+        items.append({**{name: whole[name] for name in kept if name in whole}, "links": whole["links"][:1]})
     links = [call.link("/v1/customer/disputes")]
     if len(found) > skip + size:
         links.append(
@@ -178,9 +229,13 @@ def _waiting(call: Call, dispute_id: str) -> Body:
 
 
 def provide_evidence(call: Call, dispute_id: str) -> Answer:
-    """Multipart: a part `input` with JSON, and files. PayPal looks at it next."""
+    """Multipart: a part `input` with JSON, and files. PayPal looks at it next. Only while it waits for the seller."""
     EVIDENCE(call.body, "")
     dispute = _waiting(call, dispute_id)
+    if dispute["status"] != WAITING or call.now > dispute["due"]:
+        raise refused(
+            "ACTION_NOT_ALLOWED_IN_CURRENT_DISPUTE_STATE", "The dispute does not wait for the seller."
+        )
     for name, kind, _ in call.files:
         if kind not in FILE_TYPES:
             raise malformed(

@@ -109,6 +109,8 @@ def _everything(call: Call) -> list[tuple[int, bool, dict[str, Any]]]:
         info["fee_amount"] = money.shown(0, refund["currency"])
         found.append((refund["created"], refund["status"] != "FAILED", info))
     for dispute in state.select("paypal_dispute", limit=1_000_000):
+        if not dispute["hold"]:
+            continue
         info = _info(dispute, HELD, -dispute["amount_minor"], dispute["capture"], "TXN")
         info["transaction_id"] = dispute["hold"]
         found.append((dispute["created"], True, info))

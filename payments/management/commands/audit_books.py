@@ -57,10 +57,10 @@ RULES = {
         SELECT p.id::text FROM payments_payment p LEFT JOIN payments_dispute d ON d.payment_id = p.id GROUP BY p.id
         HAVING p.disputed_minor <> LEAST(p.captured_minor, COALESCE(sum(d.amount_minor)
             FILTER (WHERE d.status IN ('needs_response', 'under_review', 'lost')), 0))""",
-    "a dispute is won, or an inquiry closed, but the ledger has not all its money back": """
+    "a dispute is won, ended by a refund, or an inquiry closed, but the ledger has not all its money back": """
         SELECT d.provider_ref || ' ' || sum(e.amount_minor) FROM payments_dispute d
         JOIN payments_ledgertransaction t ON t.dispute_id = d.id JOIN payments_ledgerentry e ON e.transaction_id = t.id
-        WHERE d.status IN ('won', 'warning_closed') AND e.account = 'customer_disputes'
+        WHERE d.status IN ('won', 'warning_closed', 'refunded') AND e.account = 'customer_disputes'
         GROUP BY d.id, e.currency HAVING sum(e.amount_minor) <> 0""",
     "a lost dispute took no money in the ledger": """
         SELECT d.provider_ref FROM payments_dispute d WHERE d.status = 'lost' AND NOT EXISTS (
