@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 from django.conf import settings
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -222,15 +223,14 @@ def returned(request: HttpRequest, reference: str) -> HttpResponse:
     try:
         booking = booking_from(request, reference)
     except Http404:
-        elsewhere = Payment.objects.filter(
-            booking__reference=reference, provider_ref=request.GET.get("token", "")[:255]
-        ).first()
+        elsewhere = _named(request, Payment.objects.filter(booking__reference=reference))
         if elsewhere is None:
             raise
         with contextlib.suppress(DomainError):  # the janitor asks again
             settle.settle(elsewhere.pk)
         return render(request, "payments/returned_elsewhere.html")
-    payment = _latest(booking)
+    # The one that the provider names, which is not the latest when another was begun in a second tab.
+    payment = _named(request, queries.payments_for(booking)) or _latest(booking)
     if payment is None:
         return redirect("payments:pay", reference=booking.reference)
     unreachable = False
@@ -271,6 +271,12 @@ def confirmed(request: HttpRequest, reference: str) -> HttpResponse:
         name = "payments:pay" if booking.status == Booking.Status.HELD else "bookings:detail"
         return redirect(name, reference=booking.reference)
     return render(request, "payments/confirmed.html", pass_context(booking))
+
+
+def _named(request: HttpRequest, payments: QuerySet[Payment]) -> Payment | None:
+    """The payment whose reference the provider wrote into the address, each under a name of its own."""
+    said = [value[:255] for value in request.GET.values() if value.isprintable()]
+    return payments.filter(provider_ref__in=said).first() if said else None
 
 
 def _latest(booking: Booking) -> Payment | None:

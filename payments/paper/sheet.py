@@ -85,6 +85,8 @@ class Sheet(FPDF):
         self, *, size: float, colour: Sequence[int] = CHARCOAL, style: str = "", family: str = "Roboto"
     ) -> None:
         self.set_font(family, style, size)
+        # A letter of a fallback font leaves that font and its size set on the page, unnoticed by the library.
+        self.current_font_is_set_on_page = False
         self.set_text_color(*colour)
 
     def write_at(

@@ -308,6 +308,24 @@ def test_names_of_the_world_can_be_read_on_it(sandbox: Any, name: str) -> None:
     assert with_glyphs == 0, "letters are printed as boxes"
 
 
+@pytest.mark.parametrize("name", ["Ada", "山田 太郎", "Նարեկ"])
+def test_a_letter_of_another_font_leaves_the_type_sizes_alone(
+    sandbox: Any, operator: Operator, name: str
+) -> None:
+    Operator.objects.update(legal_name=name)
+    paid()
+    sizes: dict[str, float] = {}
+
+    def look(text: str, _page: Any, _line: Any, _font: Any, size: float) -> None:
+        for word in ("Page 1", "Total paid", "Drop-off"):
+            if word in text:
+                sizes[word] = size
+
+    pdf = PdfReader(BytesIO(receipt.render(Document.objects.get())))
+    pdf.pages[0].extract_text(visitor_text=look)
+    assert sizes == {"Page 1": 7.5, "Total paid": 11, "Drop-off": 8}
+
+
 def _glyphs_missing(pdf: bytes) -> int:
     """How many different letters of the paper its fonts cannot draw: fpdf2 maps those to the glyph .notdef."""
     from fontTools.ttLib import TTFont

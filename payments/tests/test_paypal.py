@@ -585,6 +585,31 @@ def test_the_page_leads_to_paypal_and_back_to_the_pass(client: Client, placed: A
     assert len(captures(sandbox)) == 1
 
 
+def test_who_paid_by_card_while_paypal_is_open_in_another_tab_is_not_asked_to_pay_again(
+    client: Client, placed: Any, sandbox: Any
+) -> None:
+    """Stripe could not let go of the card payment when PayPal was chosen, so the customer's first tab still takes it."""
+    card = checkout(placed)
+    fault = {"operation": "stripe.payment_intents.cancel", "behaviour": "refuse", "status": 503, "times": 9}
+    sandbox.post("/faults", fault)
+    checkout(placed, provider="paypal")
+    assert pay(card) == 200
+    back = f"/pay/{placed.reference}/return?payment_intent={card.provider_ref}&redirect_status=succeeded"
+    assert client.get(back)["Location"] == f"/bookings/{placed.reference}/confirmed"
+    assert Payment.objects.get(provider="stripe").status == "captured"
+
+
+@pytest.mark.parametrize("said", ["%00", "%ED%A0%80", "x" * 2000, "pi_of_nobody"])
+def test_what_is_written_into_the_return_address_by_hand_changes_nothing(
+    client: Client, placed: Any, sandbox: Any, said: str
+) -> None:
+    checkout(placed)
+    answer = client.get(f"/pay/{placed.reference}/return?payment_intent={said}")
+    assert answer.status_code in {200, 302, 400}
+    assert Payment.objects.get().status == "requires_action"
+    assert Client().get(f"/pay/{placed.reference}/return?token={said}").status_code in {400, 404}
+
+
 def test_who_cancels_at_paypal_is_back_at_the_card_form(client: Client, placed: Any, sandbox: Any) -> None:
     client.post(f"/pay/{placed.reference}/paypal")
     back = approve(checkout(placed, provider="paypal"), decision="cancel")
