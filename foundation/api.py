@@ -356,7 +356,8 @@ def idempotent(
                 "route": route if len(route) <= 200 else hashlib.sha256(route.encode()).hexdigest(),
                 "key": key,
             }
-            record = _claim(call, _fingerprint(request.data))
+            # A key that was not sent cannot be reused for something else: its calls only wait for each other.
+            record = _claim(call, _fingerprint(request.data) if remember else "")
             if not isinstance(record, IdempotencyRecord):
                 return record
             try:
@@ -394,7 +395,8 @@ def _claim(call: dict[str, str], fingerprint: str) -> IdempotencyRecord | HttpRe
             record = IdempotencyRecord.objects.select_for_update().filter(**call).first()
             if record is None:  # the first call failed and forgot itself between our insert and this read
                 continue
-            if record.fingerprint != fingerprint:
+            is_dead = record.finished_at is None and timezone.now() - record.created_at > RUNNING_TAKEOVER
+            if record.fingerprint != fingerprint and not is_dead:
                 return problem(
                     422,
                     "idempotency_key_reused",
@@ -406,9 +408,9 @@ def _claim(call: dict[str, str], fingerprint: str) -> IdempotencyRecord | HttpRe
                 )
                 response["Idempotent-Replayed"] = "true"
                 return response
-            if timezone.now() - record.created_at > RUNNING_TAKEOVER:
-                record.created_at = timezone.now()
-                record.save(update_fields=["created_at"])
+            if is_dead:
+                record.created_at, record.fingerprint = timezone.now(), fingerprint
+                record.save(update_fields=["created_at", "fingerprint"])
                 return record
         break
     return problem(

@@ -43,6 +43,8 @@ class Money:
         # Size first: abs() of 1e99999999999 is itself an overflow.
         if not value.is_finite() or value.adjusted() > 9 or abs(value) > Decimal(LARGEST_MINOR):
             raise ValueError(_("That amount is out of range."))
+        if len(value.as_tuple().digits) > 28:  # more than is calculated with exactly, so it would be rounded
+            raise ValueError(_("That amount is out of range."))
         scaled = value.scaleb(exponent(currency))
         if scaled != scaled.to_integral_value():
             raise ValueError(

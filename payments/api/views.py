@@ -200,7 +200,7 @@ class ConfirmView(CustomerView):
         )
         if payment is None:
             raise NotFound(_("There is no such payment here."))
-        self.booking(request, payment.booking.reference)
+        self.booking(request, payment.booking.reference, to_change=True)
         settled = settle(payment.pk)
         booking_status = Booking.objects.values_list("status", flat=True).get(pk=payment.booking_id)
         return Response(

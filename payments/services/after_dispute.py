@@ -30,8 +30,10 @@ def release_refunds(payment: Payment, *, now: datetime) -> None:
         return
     waiting = payment.refunds.select_for_update(of=("self",)).filter(status=RefundStatus.REQUESTED)
     for refund in waiting.order_by("created_at"):
-        lost = payment.disputes.filter(status=DisputeStatus.LOST, closed_at__gte=refund.created_at).exists()
-        if lost:
+        paid_back = payment.disputes.filter(
+            status__in=(DisputeStatus.LOST, DisputeStatus.REFUNDED), closed_at__gte=refund.created_at
+        ).exists()
+        if paid_back:
             _give_up(refund, payment, now=now)
         elif not refund.waits_for_approval:
             jobs.defer("payments.send_refund", refund_id=str(refund.pk))

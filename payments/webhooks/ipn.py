@@ -7,7 +7,7 @@ nothing is asked about a notification that could not be ours; nothing of it is s
 from __future__ import annotations
 
 import logging
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 import requests
@@ -109,7 +109,7 @@ def _objection(told: QueryDict, payment: Payment | None) -> str:
         gross = Decimal(told.get("mc_gross", ""))
         # What goes back to the buyer is negative, and may be a part of it.
         fits = gross == asked if gross >= 0 else -gross <= asked
-    except InvalidOperation:  # no number, or NaN
+    except ArithmeticError:  # no number, NaN, or one too large to calculate with
         fits = False
     return "" if fits else "another-amount"
 

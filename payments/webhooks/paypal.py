@@ -14,6 +14,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, HttpR
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 
+from foundation.text import is_storable
 from payments.gateways.base import ProviderError, Unavailable
 from payments.gateways.paypal import PayPalGateway, parent_of
 from payments.webhooks.notices import Notice, note, payment_id_in
@@ -31,8 +32,10 @@ SIGNATURE = {
 LONGEST_HEADER = 1000
 REVERSED_ORDER = "reversed-order"  # an order whose money an older notification says was taken back
 LOOKED_AT = frozenset({"checkout-order", "capture", "refund", "dispute", REVERSED_ORDER})
-# Each delivery costs a call to PayPal. One at a time, so that a flood of forgeries leaves the other places to payers.
+# Each delivery costs a call to PayPal. One at a time, and few may wait for it: whoever floods us with forgeries holds no more threads
+# than these, and PayPal sends again what it did not get rid of.
 _verifications = threading.BoundedSemaphore(1)
+_places = threading.BoundedSemaphore(2)
 LONGEST_WAIT_SECONDS = 2.0
 
 
@@ -49,16 +52,9 @@ def door(request: HttpRequest) -> HttpResponse:
     if not _is_paypals(headers["cert_url"]):
         logger.warning("An event was refused: its certificate would come from elsewhere.")
         return HttpResponseBadRequest()
-    if not _verifications.acquire(timeout=LONGEST_WAIT_SECONDS):
+    genuine = _is_genuine(headers, request.body.decode())
+    if genuine is None:
         return HttpResponse(status=503)
-    try:
-        genuine = PayPalGateway().verify_event(headers, request.body.decode())
-    except Unavailable:
-        return HttpResponse(status=503)
-    except ProviderError:  # PayPal finds the headers themselves wrong
-        genuine = False
-    finally:
-        _verifications.release()
     if not genuine:
         return HttpResponseBadRequest()
     object_kind, object_ref = _subject(str(told.get("resource_type", "")), told["resource"])
@@ -73,6 +69,25 @@ def door(request: HttpRequest) -> HttpResponse:
     return HttpResponse()
 
 
+def _is_genuine(headers: dict[str, str], body: str) -> bool | None:
+    """Have PayPal say whether it signed the event; None while it cannot be asked."""
+    if not _places.acquire(blocking=False):
+        return None
+    try:
+        if not _verifications.acquire(timeout=LONGEST_WAIT_SECONDS):
+            return None
+        try:
+            return PayPalGateway().verify_event(headers, body)
+        except Unavailable:
+            return None
+        except ProviderError:  # PayPal finds the headers themselves wrong
+            return False
+        finally:
+            _verifications.release()
+    finally:
+        _places.release()
+
+
 def _event_in(request: HttpRequest) -> dict[str, Any] | None:
     """The event in a body of bounded size, or None for anything that is not one."""
     try:
@@ -81,6 +96,8 @@ def _event_in(request: HttpRequest) -> dict[str, Any] | None:
     except (ValueError, RecursionError, RequestDataTooBig):
         return None
     if not isinstance(told, dict) or "\\u0000" in body or not isinstance(told.get("resource"), dict):
+        return None
+    if not is_storable(json.dumps(told, ensure_ascii=False)):
         return None
     event_ref = told.get("id")
     return told if isinstance(event_ref, str) and event_ref else None

@@ -13,7 +13,6 @@
   const choices = [...form.querySelectorAll("input[name=stored]")];
   const newCard = form.querySelector("[data-new-card]");
   const keepBox = form.querySelector("input[name=keep]");
-  let kept = keepBox ? keepBox.defaultChecked : false;
   let stripe = null;
   let elements = null;
   let usable = false;
@@ -82,16 +81,19 @@
     refresh();
   };
 
-  // The provider must know before the card is used whether to keep it.
+  // The provider must know before the card is used whether to keep it; another window may have said something else since.
   const tellWhetherToKeep = async () => {
-    if (!keepBox || keepBox.checked === kept) return true;
-    const wanted = keepBox.checked;
+    if (!keepBox) return true;
     const body = new FormData();
     body.set("csrfmiddlewaretoken", form.elements.csrfmiddlewaretoken.value);
-    body.set("keep", wanted ? "1" : "");
+    body.set("keep", keepBox.checked ? "1" : "");
+    body.set("payment", form.dataset.payment);
     const answer = await fetch(form.dataset.keepUrl, { method: "POST", body }).catch(() => null);
     if (!answer || !answer.ok) return false;
-    kept = wanted;
+    if (answer.status === 205) { // another payment took this one's place
+      window.location.reload();
+      return new Promise(() => {});
+    }
     await elements.fetchUpdates();
     return true;
   };

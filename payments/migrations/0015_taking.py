@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("payments", "0012_lost_disputes_count"),
+        ("payments", "0014_refund_approval_rules"),
     ]
 
     operations = [

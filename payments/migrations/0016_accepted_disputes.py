@@ -27,7 +27,7 @@ def replaced(before: migrations.RunSQL, after: migrations.RunSQL) -> migrations.
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("payments", "0013_taking"),
+        ("payments", "0015_taking"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
