@@ -128,6 +128,12 @@ def stored_methods(user: Any) -> QuerySet[StoredMethod]:
     return mine.order_by("-is_default", "-created_at")
 
 
+def was_removed(user: Any, method_id: Any) -> bool:
+    """Say whether this was a saved method of this user's own, and is one no more."""
+    mine = StoredMethod.objects.filter(pk=method_id, user_id=user.pk)
+    return mine.exclude(status=StoredMethodStatus.ACTIVE).exists()
+
+
 def payment_summary(booking: Any) -> PaymentSummary:
     """Return what was paid, what went back and what is on its way back, in the booking's currency."""
     payments = list(payments_for(booking).prefetch_related("disputes", "refunds__payment__disputes"))
