@@ -154,7 +154,7 @@ def _refund_moments(payments: list[Payment]) -> list[Moment]:
                 **shared,
             )
         )
-        if refund.approved_by:
+        if refund.approved_by and refund.approved_at:
             moments.append(
                 Moment(
                     at=refund.approved_at,
