@@ -314,6 +314,16 @@ def limit_rate(request: Request, group: str, *, account: str = "") -> None:
             raise TooManyRequests(retry_after_seconds=max(1, usage["time_left"]))
 
 
+def caller_principal(request: Request) -> str:
+    """Name the caller for idempotency: the user, or whoever holds this guest token (hashed); "nobody" has neither."""
+    if request.user.is_authenticated:
+        return f"user:{request.user.pk}"
+    token = request.headers.get("X-Guest-Token", "")
+    return (
+        "guest:" + hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest() if token else "nobody"
+    )
+
+
 RUNNING_TAKEOVER = timedelta(seconds=60)  # a call still "running" after this died with its process
 NEVER_STORED = {400, 401, 403, 429}
 Post = Callable[..., Response]
@@ -327,7 +337,7 @@ def idempotent(
     Missing key: 400, or with required=False the call runs unguarded. Same key with another payload: 422. Still running: 409
     with Retry-After. Done: the first answer again, marked `Idempotent-Replayed`. The record is keyed by (principal, method
     and route, key) and kept 48 hours. Errors are never stored: a repeat tries again. The view may define
-    `idempotency_principal(request) -> str`; by default the principal is the user.
+    `idempotency_principal(request) -> str`; by default it is caller_principal.
 
     `derived_key(request)` stands in for a missing header where the service itself returns the same row for a repeat. Such a
     call is guarded while it runs and then forgotten, because a client that named no key asked for no memory.
@@ -352,7 +362,7 @@ def idempotent(
             name = getattr(view, "idempotency_principal", None)
             route = f"{request.method} {request.path}"
             call = {
-                "principal": name(request) if name else f"user:{request.user.pk}",
+                "principal": name(request) if name else caller_principal(request),
                 "route": route if len(route) <= 200 else hashlib.sha256(route.encode()).hexdigest(),
                 "key": key,
             }

@@ -17,7 +17,8 @@ from communications.models import Message
 from foundation.admin import subject_of
 from foundation.models import AuditEntry
 from foundation.money import Money
-from payments.models import Break, Dispute, Document, Payment, Refund
+from payments.causes import cause_of
+from payments.models import Break, Dispute, Document, Payment, Refund, RefundSource, RefundStatus
 
 GOOD = {"captured", "succeeded", "delivered", "confirmed", "completed"}
 BAD = {"failed", "bounced", "cancelled", "expired", "no_show", "unknown", "maybe_sent"}
@@ -141,7 +142,7 @@ def _payment_moments(payments: list[Payment]) -> list[Moment]:
 
 def _refund_moments(payments: list[Payment]) -> list[Moment]:
     moments = []
-    for refund in Refund.objects.filter(payment__in=payments).select_related("requested_by"):
+    for refund in Refund.objects.filter(payment__in=payments).select_related("requested_by", "approved_by"):
         shared: dict[str, Any] = {"source": "money", "link": _page(refund)}
         amount = str(Money(refund.amount_minor, refund.currency))
         moments.append(
@@ -153,7 +154,17 @@ def _refund_moments(payments: list[Payment]) -> list[Moment]:
                 **shared,
             )
         )
-        if refund.submitted_at:
+        if refund.approved_by and refund.approved_at:
+            moments.append(
+                Moment(
+                    at=refund.approved_at,
+                    what=_("Refund approved"),
+                    detail=amount,
+                    who=refund.approved_by.email,
+                    **shared,
+                )
+            )
+        if refund.submitted_at and refund.source != RefundSource.ELSEWHERE:
             moments.append(
                 Moment(
                     at=refund.submitted_at,
@@ -169,11 +180,16 @@ def _refund_moments(payments: list[Payment]) -> list[Moment]:
                     what=_("Refund finished"),
                     state=refund.status,
                     state_name=refund.get_status_display(),
-                    detail=" · ".join(filter(None, [amount, refund.failure_code])),
+                    detail=" · ".join(filter(None, [amount, _why(refund)])),
                     **shared,
                 )
             )
     return moments
+
+
+def _why(refund: Refund) -> str:
+    """Why a refund failed or was cancelled; "" for any other."""
+    return str(cause_of(refund.failure_code).staff) if refund.status == RefundStatus.FAILED else refund.note
 
 
 def _dispute_moments(payments: list[Payment]) -> list[Moment]:

@@ -61,8 +61,7 @@ def refund_words(refund: Refund) -> str:
         case RefundStatus.SUCCEEDED:
             return _("Given back; your bank usually shows it within 5 to 10 days.")
         case RefundStatus.FAILED:
-            cause = cause_of(refund.failure_code).customer
-            return _("It did not arrive. %(cause)s We see to it and write to you.") % {"cause": cause}
+            return _("It did not arrive. %(why)s") % {"why": _why_it_failed(refund)}
         case RefundStatus.CANCELLED:
             return _("It was not sent.")
         case RefundStatus.PENDING:
@@ -72,6 +71,10 @@ def refund_words(refund: Refund) -> str:
         case RefundStatus.REQUESTED if _is_held_by_bank(refund.payment):
             return _("It waits for your bank's decision about this payment.")
     return _("We are sending it.")
+
+
+def _why_it_failed(refund: Refund) -> str:
+    return _("%(cause)s We see to it and write to you.") % {"cause": cause_of(refund.failure_code).customer}
 
 
 def dispute_words(payment: Payment) -> str:
@@ -93,7 +96,12 @@ def refund_stories(refunds: list[Refund]) -> list[RefundStory]:
     """Tell the refunds of a booking to its customer, oldest first. One that was sent again is told once, as it stands now."""
     taken_up = {one.retries_id for one in refunds if one.status != RefundStatus.CANCELLED}
     return [
-        RefundStory(one.amount, one.status, refund_words(one), one.status == RefundStatus.FAILED)
+        RefundStory(
+            amount=one.amount,
+            state=one.status,
+            words=_why_it_failed(one) if one.status == RefundStatus.FAILED else refund_words(one),
+            has_failed=one.status == RefundStatus.FAILED,
+        )
         for one in refunds
         if one.pk not in taken_up and one.status != RefundStatus.CANCELLED
     ]
@@ -126,6 +134,12 @@ def stored_methods(user: Any) -> QuerySet[StoredMethod]:
     """Return the saved methods that this user may pay with, the default first, then the newest."""
     mine = StoredMethod.objects.filter(user_id=user.pk, status=StoredMethodStatus.ACTIVE)
     return mine.order_by("-is_default", "-created_at")
+
+
+def was_removed(user: Any, method_id: Any) -> bool:
+    """Say whether this was a saved method of this user's own, and is one no more."""
+    mine = StoredMethod.objects.filter(pk=method_id, user_id=user.pk)
+    return mine.exclude(status=StoredMethodStatus.ACTIVE).exists()
 
 
 def payment_summary(booking: Any) -> PaymentSummary:

@@ -212,8 +212,12 @@ class CancellationView(PublicView):
 
 class CancelView(PublicView):
     @extend_schema(
-        request=s.CancelInput, responses={200: s.CancelAnswer}, parameters=[GUEST_TOKEN], tags=["booking"]
+        request=s.CancelInput,
+        responses={200: s.CancelAnswer},
+        parameters=[OPTIONAL_KEY, GUEST_TOKEN],
+        tags=["booking"],
     )
+    @idempotent(required=False)
     def post(self, request: Request, reference: str) -> Response:
         """Cancel and give back exactly what the preview said. 409 when the preview is out of date."""
         booking = booking_of(request, reference, to_change=True)

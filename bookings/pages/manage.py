@@ -121,6 +121,8 @@ def cancel_booking(request: HttpRequest, reference: str) -> HttpResponse:
     booking = booking_from(request, reference, to_change=True)
     now = timezone.now()
     context = pass_context(booking)
+    if request.method == "POST" and booking.status == Status.CANCELLED:
+        return redirect("bookings:detail", reference=booking.reference)  # pressed twice
     if not context["can_cancel"]:
         messages.info(request, _("This booking can no longer be cancelled."))
         return redirect("bookings:detail", reference=booking.reference)
@@ -134,6 +136,8 @@ def cancel_booking(request: HttpRequest, reference: str) -> HttpResponse:
                 reason=request.POST.get("reason", "").replace("\x00", "").strip()[:200],
             )
         except DomainError as error:
+            if booking_from(request, reference).status == Status.CANCELLED:  # the other press was faster
+                return redirect("bookings:detail", reference=booking.reference)
             context["problem"] = error.message
         else:
             messages.success(request, _("Your booking is cancelled."))

@@ -63,12 +63,11 @@ class RefundAdmin(ReadOnlyAdmin):
         "amount_text",
         "source",
         "requested_by",
-        "approved_by",
         "created_at",
         "finished_at",
     ]
     list_filter = [TodoFilter, "status", "source", "currency", "created_at"]
-    list_select_related = ["payment__booking", "requested_by", "approved_by"]
+    list_select_related = ["payment__booking", "requested_by"]
     list_fullwidth = True
     search_fields = [
         "payment__booking__reference",
@@ -179,11 +178,14 @@ class RefundAdmin(ReadOnlyAdmin):
         refund = self._found(request, refund_id)
         demand(request, REFUND_PERMISSION, attempted="refund.retry", subject=f"payment:{refund.payment_id}")
         now = timezone.now()
-        form = ReasonForm(request.POST if request.method == "POST" else None)
-        if request.method == "POST" and form.is_valid():
+        how = request.POST.get("how", "") if request.method == "POST" else ""
+        again = ReasonForm(request.POST if how == "again" else None, auto_id="again_%s")
+        elsewhere = ReasonForm(request.POST if how == "elsewhere" else None, auto_id="elsewhere_%s")
+        form = elsewhere if how == "elsewhere" else again
+        if form.is_bound and form.is_valid():
             reason = form.cleaned_data["reason"]
             try:
-                if request.POST.get("how") == "elsewhere":
+                if how == "elsewhere":
                     made = retry.settle_elsewhere(refund.pk, reason=reason, by=request.user, now=now)
                     done = _("Noted. The customer has a message and a credit note.")
                 else:
@@ -211,6 +213,8 @@ class RefundAdmin(ReadOnlyAdmin):
             "admin/payments/take_up_refund.html",
             title=_("A refund failed"),
             form=form,
+            again=again,
+            elsewhere=elsewhere,
             is_open=retry.unresolved().filter(pk=refund.pk).exists(),
             cause=cause_of(refund.failure_code).staff,
             needs_approval=retry.retry_needs_approval(refund, now=now),

@@ -20,7 +20,7 @@ from rest_framework.views import APIView
 from bookings.models import Booking, Cancellation
 from bookings.services.access import booking_for
 from foundation import audit
-from foundation.api import idempotent, instant, limit_rate, query_of, valid
+from foundation.api import caller_principal, idempotent, instant, limit_rate, query_of, valid
 from foundation.errors import DomainError, InvalidInput, NotAllowed, NotFound
 from foundation.money import Money
 from payments.api import serializers as s
@@ -45,6 +45,15 @@ REFUND_KEY = OpenApiParameter(
     OpenApiParameter.HEADER,
     description=_(
         "Required, but for a preview. 1 to 255 printable ASCII characters. A repeat with the same key gets the same answer."
+    ),
+)
+OPTIONAL_KEY = OpenApiParameter(
+    "Idempotency-Key",
+    OpenApiTypes.STR,
+    OpenApiParameter.HEADER,
+    description=_(
+        "Optional: repeating the call does no harm. With a key a repeat gets the first answer again, also when things have moved on since; "
+        "leave it out to ask how they stand now."
     ),
 )
 INTENT_KEY = OpenApiParameter(
@@ -79,12 +88,6 @@ class CustomerView(APIView):
         super().initial(request, *args, **kwargs)
         if not request.user.is_authenticated and not request.headers.get("X-Guest-Token"):
             raise NotAuthenticated(_("Sign in with a bearer token, or send the booking's X-Guest-Token."))
-
-    def idempotency_principal(self, request: Request) -> str:
-        if request.user.is_authenticated:
-            return f"user:{request.user.pk}"
-        token = request.headers.get("X-Guest-Token", "")
-        return "guest:" + hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
     def booking(self, request: Request, reference: str, *, to_change: bool = False) -> Booking:
         user = request.user if request.user.is_authenticated else None
@@ -217,9 +220,10 @@ class ConfirmStripeView(ConfirmView):
     @extend_schema(
         request=s.ConfirmStripeInput,
         responses={200: s.ConfirmAnswer},
-        parameters=[GUEST_TOKEN],
+        parameters=[OPTIONAL_KEY, GUEST_TOKEN],
         tags=["payments"],
     )
+    @idempotent(required=False)
     def post(self, request: Request) -> Response:
         """Look the payment up at Stripe and say where it and the booking stand. Repeating it does no harm."""
         asked = valid(s.ConfirmStripeInput, request)
@@ -230,9 +234,10 @@ class ConfirmPayPalView(ConfirmView):
     @extend_schema(
         request=s.ConfirmPayPalInput,
         responses={200: s.ConfirmAnswer},
-        parameters=[GUEST_TOKEN],
+        parameters=[OPTIONAL_KEY, GUEST_TOKEN],
         tags=["payments"],
     )
+    @idempotent(required=False)
     def post(self, request: Request) -> Response:
         """Take what the buyer approved at PayPal, once, and say where the payment and the booking stand. Repeating it does no harm.
 
@@ -298,7 +303,7 @@ class RefundView(CustomerView):
             payment,
             amount_minor=amount.amount_minor,
             reason=asked["reason"],
-            principal=self.idempotency_principal(request),
+            principal=caller_principal(request),
             by_staff=by_staff,
             now=timezone.now(),
         )
@@ -331,7 +336,7 @@ class RefundView(CustomerView):
 
     def _by_staff(self, request: Request, payment: Payment, asked: dict[str, Any]) -> Refund:
         if "previewToken" in asked:
-            principal = self.idempotency_principal(request)
+            principal = caller_principal(request)
             self._compare_with_preview(request, payment, asked)
             return refund_preview.refund_as_shown(
                 payment,
@@ -385,7 +390,7 @@ class RefundView(CustomerView):
         shown = refund_preview.read_token(
             asked["previewToken"],
             payment,
-            principal=self.idempotency_principal(request),
+            principal=caller_principal(request),
             now=timezone.now(),
         )
         amount = Money(shown["amount_minor"], payment.currency)

@@ -132,6 +132,8 @@ def remove(request: HttpRequest, method_id: uuid.UUID) -> HttpResponse:
         if request.method == "POST":
             methods.remove(request.user, method_id, now=timezone.now())
     except NotFound:
+        if request.method == "POST" and queries.was_removed(request.user, method_id):
+            return redirect("payments:methods")  # pressed twice
         raise Http404 from None
     if request.method == "POST":
         messages.success(request, _("%(card)s is removed.") % {"card": stored.label})
