@@ -196,7 +196,7 @@ def _dispute_moments(payments: list[Payment]) -> list[Moment]:
     moments = []
     for dispute in Dispute.objects.filter(payment__in=payments).select_related("answered_by"):
         shared: dict[str, Any] = {"source": "money", "link": _page(dispute)}
-        opened = f"{dispute.amount} · {dispute.reason}"
+        opened = f"{dispute.amount} · {dispute.reason_words}"
         moments.append(
             Moment(
                 at=dispute.opened_at,

@@ -12,6 +12,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils import timezone
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import action, display
@@ -20,7 +21,7 @@ from foundation.admin import ReadOnlyAdmin, local_and_utc, money
 from foundation.errors import DomainError
 from foundation.text import is_storable
 from payments.admin.shared import demand, link_to, page_of
-from payments.models import ANSWERABLE, OPEN, Dispute
+from payments.models import ANSWERABLE, OPEN, Dispute, Provider
 from payments.paper import evidence
 from payments.services import answers
 
@@ -91,9 +92,8 @@ class DisputeAdmin(ReadOnlyAdmin):
         "booking_link",
         "status_badge",
         "amount_text",
-        "reason",
-        "provider",
-        "provider_ref",
+        "reason_text",
+        "case",
         "opened_at",
         "answered_at",
     ]
@@ -113,10 +113,10 @@ class DisputeAdmin(ReadOnlyAdmin):
     ordering = ["closed_at", "due_by"]
     actions_detail = ["answer_action", "pack_action", "accept_action"]
     readonly_fields = [
-        "booking_link", "payment_link", "status", "amount_text", "due", "opened", "answered", "accepted",
+        "booking_link", "payment_link", "status", "amount_text", "reason_text", "case", "due", "opened", "answered", "accepted",
     ]  # fmt: skip
     fields = [
-        "booking_link", "payment_link", "status", "amount_text", "reason", "due", "opened", "closed_at", "provider", "provider_ref",
+        "booking_link", "payment_link", "status", "amount_text", "reason_text", "due", "opened", "closed_at", "case",
         "answer", "answered_by", "answered", "acceptance", "accepted_by", "accepted", "failure",
     ]  # fmt: skip
 
@@ -251,6 +251,16 @@ class DisputeAdmin(ReadOnlyAdmin):
     @display(description=_("opened"))
     def opened(self, dispute: Dispute) -> SafeString:
         return local_and_utc(dispute.opened_at, dispute.payment.booking.zone)
+
+    @display(description=_("reason given to the bank"), ordering="reason")
+    def reason_text(self, dispute: Dispute) -> str:
+        return dispute.reason_words
+
+    @display(description=_("case"), ordering="provider_ref")
+    def case(self, dispute: Dispute) -> SafeString:
+        return format_html(
+            '{}<br><span class="ops-mono">{}</span>', Provider(dispute.provider).label, dispute.provider_ref
+        )
 
     @display(description=_("accepted"))
     def accepted(self, dispute: Dispute) -> SafeString:

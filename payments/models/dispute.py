@@ -137,6 +137,11 @@ class Dispute(models.Model):
         return Money(self.amount_minor, self.currency)
 
     @property
+    def reason_words(self) -> str:
+        """The reason as people read it: providers write theirs with underscores."""
+        return self.reason.replace("_", " ")
+
+    @property
     def is_open(self) -> bool:
         return self.status in OPEN
 

@@ -84,6 +84,7 @@ def pay(request: HttpRequest, reference: str) -> HttpResponse:
             "others": _others(booking, Provider.STRIPE),
             "given_up": request.GET.get("given_up") == "1",
             "methods": stored,
+            "has_wallet": any(one["provider"] == Provider.PAYPAL for one in stored),
             "chosen": chosen or (stored[0] if stored else None),
             "stripe_js_url": settings.STRIPE_JS_URL,
             "return_url": request.build_absolute_uri(reverse("payments:return", args=[booking.reference])),

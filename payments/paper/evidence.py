@@ -60,7 +60,7 @@ def render(dispute: Dispute) -> bytes:
             [
                 (
                     _("Dispute"),
-                    [dispute.provider_ref, dispute.reason.replace("_", " "), when(dispute.opened_at)],
+                    [dispute.provider_ref, dispute.reason_words, when(dispute.opened_at)],
                 ),
                 (
                     _("Cardholder's booking"),

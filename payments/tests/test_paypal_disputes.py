@@ -16,6 +16,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import User
+from bookings.models import Product
+from bookings.tests.world import make_product
 from foundation.errors import InvalidInput
 from foundation.models import AuditEntry
 from payments.gateways import gateway_for
@@ -23,7 +25,7 @@ from payments.models import Break, Dispute, LedgerEntry, LedgerTransaction, Paym
 from payments.services import answers, inbox, janitor, refund, settle
 from payments.services.disputes import PaymentDisputed
 from payments.tests.test_paypal import deliver, held_webhooks, notify, sent
-from payments.tests.world import age, approve, at_paypal, checkout, held_booking
+from payments.tests.world import age, agree, approve, at_paypal, checkout, held_booking
 from payments.tests.world import pay as pay_card
 
 __all__ = ["held_webhooks"]  # a fixture
@@ -46,8 +48,8 @@ def sam() -> User:
     return user
 
 
-def paid() -> Payment:
-    session = checkout(held_booking(), provider="paypal")
+def paid(product: Product | None = None) -> Payment:
+    session = checkout(held_booking(product), provider="paypal")
     approve(session)
     payment = settle.settle(session.payment.pk)
     assert payment.status == "captured"
@@ -279,10 +281,8 @@ def test_an_older_notification_of_a_reversal_is_a_reason_to_look(held_webhooks: 
 
 
 def test_a_lost_webhook_is_made_up_for_within_the_hour(sandbox: Any) -> None:
-    session = checkout(held_booking())
-    pay_card(session)
-    settle.settle(session.payment.pk)
-    payments = [paid(), paid(), paid()]
+    product = make_product(capacity=5)
+    payments = [paid(product), paid(product), paid(product)]
     for payment in payments:
         opened(sandbox, payment)
     sandbox.post("/faults", {"operation": "stripe.disputes.list", "behaviour": "refuse", "times": 1})
@@ -292,19 +292,29 @@ def test_a_lost_webhook_is_made_up_for_within_the_hour(sandbox: Any) -> None:
 
 def test_disputes_are_found_over_several_pages(sandbox: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("payments.gateways.paypal.PAGE", 2)
+    product = make_product(capacity=5)
     for _number in range(3):
-        opened(sandbox, paid())
+        opened(sandbox, paid(product))
     answers.look_for_new()
     assert Dispute.objects.count() == 3
 
 
-def test_a_dispute_of_an_unknown_payment_is_a_question_for_a_person(sandbox: Any) -> None:
-    payment = paid()
-    opened(sandbox, payment)
-    Payment.objects.filter(pk=payment.pk).update(provider_ref="ELSEWHERE")
+def test_a_dispute_of_a_sale_made_elsewhere_is_a_question_for_a_person(
+    held_webhooks: Any, client: Client
+) -> None:
+    """The shop's PayPal account is used for something else, too."""
+    amount = {"currency_code": "GBP", "value": "12.00"}
+    order = {"intent": "CAPTURE", "purchase_units": [{"amount": amount}], "payment_source": {"paypal": {}}}
+    made = at_paypal("POST", "v2/checkout/orders", order).json()
+    agree(next(link["href"] for link in made["links"] if link["rel"] == "payer-action"))
+    assert at_paypal("POST", f"v2/checkout/orders/{made['id']}/capture").status_code == 201
+    (taken,) = held_webhooks.get("/ledger.json")["charges"]
+    held_webhooks.post(f"/paypal-captures/{taken['id']}/dispute")
     answers.look_for_new()
-    assert Break.objects.get().kind == "missing_local"
-    Payment.objects.filter(pk=payment.pk).update(provider_ref=payment.provider_ref)
+    assert deliver(client, sent(held_webhooks, "CUSTOMER.DISPUTE.CREATED")) == 200
+    handle_all()
+    (question,) = Break.objects.all()
+    assert (question.kind, question.provider_ref) == ("missing_local", made["id"])
 
 
 def test_a_look_that_was_overtaken_changes_nothing(sandbox: Any, sam: User) -> None:

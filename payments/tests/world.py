@@ -6,6 +6,7 @@ import json
 import urllib.error
 import urllib.parse
 import urllib.request
+import uuid
 from datetime import timedelta
 from typing import Any
 
@@ -119,7 +120,7 @@ def saved_wallet(user: Any, *, buyer: str = "at_once") -> StoredMethod:
     return save_method(user, setup_ref=session.setup_ref, provider="paypal")
 
 
-def at_paypal(method: str, path: str) -> requests.Response:
+def at_paypal(method: str, path: str, body: Any = None) -> requests.Response:
     """PayPal's API as somebody else with the shop's credentials uses it: behind our back."""
     token = requests.post(
         f"{settings.PAYPAL_API_BASE}/v1/oauth2/token",
@@ -130,6 +131,7 @@ def at_paypal(method: str, path: str) -> requests.Response:
     return requests.request(
         method,
         f"{settings.PAYPAL_API_BASE}/{path}",
-        headers={"Authorization": f"Bearer {token}"},
+        json=body,
+        headers={"Authorization": f"Bearer {token}", "PayPal-Request-Id": str(uuid.uuid4())},
         timeout=20,
     )

@@ -7,8 +7,8 @@ BUYERS = {
     "echeck": "pays by eCheck (pending)",
     "review": "is held for review (pending)",
     "declined": "is declined",
-    "asked": "pays at once, and is asked again whenever the saved wallet pays",
-    "saved_later": "pays at once, and the wallet is saved a minute later",
+    "asked": "is asked again whenever the saved wallet pays",
+    "saved_later": "has the wallet saved a minute after paying",
 }
 # Why a capture of that buyer's money is pending.
 PENDING = {"echeck": "ECHECK", "review": "PENDING_REVIEW"}
