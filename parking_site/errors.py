@@ -12,6 +12,8 @@ from django.utils.translation import gettext as _
 from django.views import defaults
 
 from foundation.api import plain_problem
+from foundation.middleware import current_request_id
+from parking_site import context
 
 
 def _for_programs(request: HttpRequest) -> bool:
@@ -49,7 +51,14 @@ def server_error(request: HttpRequest) -> HttpResponse:
             "server_error",
             _("Something went wrong on our side. Quote the request id when you ask for help."),
         )
-    return defaults.server_error(request)
+    return HttpResponse(
+        render_to_string("500.html", _marks(request)), status=HTTPStatus.INTERNAL_SERVER_ERROR
+    )
+
+
+def _marks(request: HttpRequest) -> dict[str, object]:
+    """What a page needs that is rendered without the context processors, which may be what failed."""
+    return {"request_id": current_request_id(), "for_staff": context.is_for_staff(request)}
 
 
 def _unavailable(request: HttpRequest) -> HttpResponse:
@@ -58,6 +67,8 @@ def _unavailable(request: HttpRequest) -> HttpResponse:
             503, "unavailable", _("We cannot answer right now. Please try again shortly.")
         )
     else:
-        response = HttpResponse(render_to_string("503.html"), status=HTTPStatus.SERVICE_UNAVAILABLE)
+        response = HttpResponse(
+            render_to_string("503.html", _marks(request)), status=HTTPStatus.SERVICE_UNAVAILABLE
+        )
     response["Retry-After"] = "5"
     return response

@@ -46,6 +46,19 @@ class Operator(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    def clean(self) -> None:
+        """Refuse a VAT rate without what a receipt with VAT must name. Raises ValidationError by field."""
+        super().clean()
+        if self.vat_percent is None:
+            return
+        missing = {
+            field: _("A receipt with VAT must show it. Fill it in, or leave the VAT rate empty.")
+            for field in ("legal_name", "address", "vat_number")
+            if not getattr(self, field).strip()
+        }
+        if missing:
+            raise ValidationError(missing)
+
 
 class CarPark(models.Model):
     """A place to leave the car. `is_open` False takes it off sale; bookings already made stay."""

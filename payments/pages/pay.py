@@ -276,7 +276,7 @@ def confirmed(request: HttpRequest, reference: str) -> HttpResponse:
 
 def _named(request: HttpRequest, payments: QuerySet[Payment]) -> Payment | None:
     """The payment whose reference the provider wrote into the address, each under a name of its own."""
-    said = [value[:255] for value in request.GET.values() if value.isprintable()]
+    said = [str(value)[:255] for value in request.GET.values() if str(value).isprintable()]
     return payments.filter(provider_ref__in=said).first() if said else None
 
 
