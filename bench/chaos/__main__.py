@@ -65,6 +65,7 @@ def main() -> int:
         kept = not good
     except KeyboardInterrupt:
         say("\nStopped.")
+        kept = False
         return 130
     finally:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+import urllib.parse
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -102,6 +104,41 @@ def two_tabs(person: Person) -> None:
         return
     person.enter_card(session)
     together(*[lambda: person.call("GET", f"/pay/{stay.reference}/return")] * 2)
+
+
+@act
+def by_pages(person: Person) -> None:
+    """A guest in a browser without script: the details form pressed twice, the payment page, the return page in two tabs."""
+    ahead = datetime.now(UTC) + timedelta(days=4 + 12 * person.number)
+    stay = {"drop_off": f"{ahead:%Y-%m-%dT10:00}", "return": f"{ahead + timedelta(days=2):%Y-%m-%dT12:00}"}
+    page = f"/book/{person.scene.place.product}"
+    shown = person.insist(lambda: person.call("GET", f"{page}?{urllib.parse.urlencode(stay)}"))
+    if not shown.ok:
+        return
+    hidden = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', shown.text))
+    form = hidden | stay | {
+        "name": "Page Turner", "email": person.email, "phone": person.phone, "plate": f"P{person.rng.randrange(10**6)}",
+    }  # fmt: skip
+    pressed = together(*[lambda: person.call("POST", page, form=form)] * 2)
+    person.scene.tally.fired(1)
+    led = {one.location for one in pressed if one.status == 302}
+    if len(led) > 1:
+        person.scene.journal.wrong.append(f"one form pressed twice held two spaces: {led}")
+    pay_page = next(iter(led), "")
+    if not pay_page.startswith("/pay/"):
+        return
+    reference = pay_page.rpartition("/")[2]
+    person.scene.journal.claims.append(("booking", reference, ""))
+    opened = person.insist(lambda: person.call("GET", pay_page))
+    secret = re.search(r'data-client-secret="([^"]+)"', opened.text)
+    if secret is None:
+        return
+    intent = secret.group(1).partition("_secret_")[0]
+    person.enter_card(Answer(201, {"clientSecret": secret.group(1), "paymentIntentId": intent}))
+    together(*[lambda: person.call("GET", f"{pay_page}/return")] * 2)
+    there = person.call("GET", f"/bookings/{reference}/confirmed")
+    if there.status == 200:
+        person.scene.journal.claims.append(("confirmed", reference, ""))
 
 
 @act
@@ -332,7 +369,7 @@ def _staff_refund(person: Person, payment: str, amount: str, *, who: str = "sam"
             {"paymentId": payment, "amount": amount, "reason": "goodwill"},
             token=person.scene.tokens[f"{who}@example.com"],
             key=key,
-        )  # fmt: skip
+        )
     )
     if answer.ok:
         person.scene.journal.claims.append(("refund", answer.body["refundId"], amount))
@@ -382,7 +419,7 @@ def _cancel(person: Person, stay: Stay, *, token: str = "", wait: float = 0.0) -
             {"previewToken": shown.body["previewToken"]},
             guest=stay.guest_token,
             token=token,
-        )  # fmt: skip
+        )
     )
     if answer.ok:
         person.scene.journal.claims.append(("cancelled", stay.reference, shown.body["refund"]))
@@ -685,14 +722,12 @@ def flood(person: Person) -> None:
     def count() -> int:
         from djstripe.models import WebhookEventTrigger
 
-        return WebhookEventTrigger.objects.filter(valid=False).count()
+        return WebhookEventTrigger.objects.filter(body__contains="ch_flood").count()
 
-    before = person.in_database(count)
     _event, body = stripe_event("charge", "ch_flood")
     for _forgery in range(60):
         _must_refuse(
             person, 36, _post(person, _stripe_door(), body, signed(body, "whsec_wrong")), "one of a flood"
         )
-    after = person.in_database(count)
-    if before is not None and after is not None and after > before:
-        person.scene.journal.wrong.append(f"a flood of forgeries left {after - before} rows")
+    if left := person.in_database(count):
+        person.scene.journal.wrong.append(f"a flood of forgeries left {left} rows")

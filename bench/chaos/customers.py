@@ -38,6 +38,7 @@ class Answer:
     status: int
     body: dict[str, Any]
     text: str = ""
+    location: str = ""
 
     @property
     def ok(self) -> bool:
@@ -123,7 +124,8 @@ class Person:
             read = answer.json()
         except ValueError:
             read = {}
-        return Answer(answer.status_code, read if isinstance(read, dict) else {}, answer.text)
+        body = read if isinstance(read, dict) else {}
+        return Answer(answer.status_code, body, answer.text, answer.headers.get("Location", ""))
 
     def insist(
         self, act: Callable[[], Answer], *, give_up: tuple[int, ...] = (400, 402, 404, 409, 410, 422)
@@ -175,7 +177,7 @@ class Person:
                 "/api/payments/create-intent",
                 {"bookingId": stay.reference, "provider": provider, **more},
                 guest=stay.guest_token,
-            )  # fmt: skip
+            )
         )
         if answer.ok:
             self.scene.journal.claims.append(("payment", answer.body["paymentId"], answer.body["amount"]))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.core.management import call_command, get_commands
-from django.db import OperationalError, connection
+from django.db import OperationalError, connection, connections
 from django.db.models import Q
 
 from bench.chaos.stack import Stack, forget_connections
@@ -17,6 +17,7 @@ from bookings.models import Booking
 from bookings.services.hold import expire_overdue_holds
 from communications import services as post_office
 from communications.models import Message
+from foundation import jobs
 from payments.models import LIVE_STATUSES, Break, Payment, ProviderEvent, Refund
 from payments.services import inbox, janitor
 
@@ -111,12 +112,10 @@ def _wait_for_jobs(seconds: float = 8.0) -> None:
 
 
 async def _rescue() -> None:
-    """What payments.rescue_stalled_jobs does, with a shorter patience."""
-    from procrastinate.contrib.django import app
-
-    with contextlib.suppress(Exception):  # somebody else was faster
-        for job in await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=MISSED_HEARTBEAT_SECONDS):
-            await app.job_manager.retry_job(job)
+    """The product's rescue with a shorter patience. Its thread's connection may be one to a server that is gone."""
+    await sync_to_async(connections.close_all)()
+    await jobs.rescue_stalled(seconds_since_heartbeat=MISSED_HEARTBEAT_SECONDS)
+    await sync_to_async(connections.close_all)()
 
 
 def unfinished() -> list[str]:

@@ -9,7 +9,7 @@ import importlib
 import os
 import signal
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +67,10 @@ def install(control: Path) -> None:
     """Wrap every point. Call after django.setup() and before any request or job."""
     for point, (when, targets) in POINTS.items():
         for target in targets:
-            replace(target, lambda real, point=point, when=when: _watched(real, control, point, when))
+            replace(target, partial(_watched, control=control, point=point, when=when))
 
 
-def _watched(real: Callable[..., Any], control: Path, point: str, when: str) -> Callable[..., Any]:
+def _watched(real: Callable[..., Any], *, control: Path, point: str, when: str) -> Callable[..., Any]:
     @wraps(real)
     def watched(*args: Any, **kwargs: Any) -> Any:
         if when == BEFORE:

@@ -77,6 +77,8 @@ def draw(seed: int, number: int) -> Plan:
     webhooks, mode = WEBHOOKS[(number + number // len(WEBHOOKS)) % len(WEBHOOKS)]
     kills = [rng.choice(tuple(failpoints.POINTS)) for _kill in range(rng.choice([0, 0, 1, 1, 2]))]
     events = [(rng.randint(2, 14), rng.choice(EVENTS)) for _event in range(rng.choice([0, 0, 0, 0, 1]))]
+    if theme == "by_pages" and rng.random() < 0.5:
+        events = [(3, "kill redis")]  # pages count their callers there
     return Plan(
         seed, number, rng.choices(CURRENCIES, (4, 3, 2, 1))[0], (theme, *company), tuple(lies), webhooks, dict(mode), tuple(kills),
         tuple(sorted(events)),

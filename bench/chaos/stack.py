@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import time
 import urllib.error
@@ -103,7 +102,7 @@ class Stack:
             session.execute(f"CREATE DATABASE {DATABASE} TEMPLATE {TEMPLATE}")
         if sql:
             with psycopg.connect(self.server.url(DATABASE), autocommit=True) as session:
-                session.execute(sql)  # type: ignore[call-overload]  # a constant of mutants.py
+                session.execute(sql)
         self.disarm()
         self.start_redis()
         shutil.rmtree(self.folder / "sandbox", ignore_errors=True)
@@ -227,14 +226,3 @@ def forget_connections() -> None:
 
     connection.close()
     connection.close_pool()  # type: ignore[attr-defined]  # PostgreSQL's wrapper has it
-
-
-def processes_of(pid: int) -> list[int]:
-    """A process and all that descend from it, for the last look that nothing was left behind."""
-    found = subprocess.run(  # noqa: S603 - a constant program
-        ["ps", "-o", "pid=", "--ppid", str(pid)],
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.split()
-    return [int(one) for one in found]
