@@ -20,7 +20,7 @@ END $$
 
 @dataclass(frozen=True)
 class Mutant:
-    """`sql` runs on the fresh database, `patch` in every process, `wants` names the actors that can show it."""
+    """`sql` runs on the fresh database, `patch` in every process, `wants` names acts that can show it: others are not worth their time."""
 
     removes: str
     sql: str = ""
@@ -158,31 +158,76 @@ def _with_todays_price() -> None:
 
 
 MUTANTS = {
-    "row-locks": Mutant("the row locks in settle, refund and cancel", patch=_without_row_locks),
+    "row-locks": Mutant(
+        "the row locks in settle, refund and cancel",
+        patch=_without_row_locks,
+        wants=(
+            "staff_refunds",
+            "cancelled_by_both",
+            "double_click",
+        ),
+    ),
     "one-live-payment": Mutant(
         "the index and the lock that keep one live payment per booking",
         sql="DROP INDEX payment_one_live_per_booking",
         patch=_without_row_locks,
+        wants=(
+            "double_click",
+            "by_pages",
+            "two_tabs",
+        ),
     ),
     "reservation-trigger": Mutant(
         "the trigger by which a refund reserves its money",
         sql="DROP TRIGGER payments_refund_reserve ON payments_refund",
+        wants=(
+            "staff_refunds",
+            "cancelled_by_both",
+        ),
     ),
-    "capacity-lock": Mutant("the lock on the day gates", sql=GATE_WITHOUT_LOCK),
+    "capacity-lock": Mutant("the lock on the day gates", sql=GATE_WITHOUT_LOCK, wants=("rush",)),
     "event-once": Mutant(
         "the constraint that notes an event once",
         sql="ALTER TABLE payments_providerevent DROP CONSTRAINT provider_event_unique",
     ),
-    "message-claim": Mutant("the claim that lets one worker send a message", patch=_without_claim),
-    "stripe-signature": Mutant("the check of Stripe's signature", patch=_without_signatures),
-    "signature-age": Mutant("the tolerance of a signature's time", patch=_without_tolerance),
-    "paypal-signature": Mutant("PayPal's word on its webhooks", patch=_without_paypals_word),
-    "amount-check": Mutant("settle's comparison of amount and currency", patch=_without_amount_check),
-    "same-key": Mutant("the look and the same key after an unknown outcome", patch=_with_fresh_keys),
-    "pending-is-not-paid": Mutant("the difference between pending and paid", patch=_pending_is_paid),
-    "late-refund": Mutant("the refund of money that comes too late or twice", patch=_without_late_refund),
-    "frozen-price": Mutant("the quote's frozen price", patch=_with_todays_price),
-    "server-price": Mutant("the refusal of an amount that the caller names", patch=_with_the_callers_amount),
+    "message-claim": Mutant(
+        "the claim that lets one worker send a message", patch=_without_claim, wants=("doubled_jobs",)
+    ),
+    "stripe-signature": Mutant(
+        "the check of Stripe's signature",
+        patch=_without_signatures,
+        wants=(
+            "forger",
+            "flood",
+        ),
+    ),
+    "signature-age": Mutant(
+        "the tolerance of a signature's time", patch=_without_tolerance, wants=("forger",)
+    ),
+    "paypal-signature": Mutant(
+        "PayPal's word on its webhooks", patch=_without_paypals_word, wants=("paypal_forger",)
+    ),
+    "amount-check": Mutant(
+        "settle's comparison of amount and currency", patch=_without_amount_check, wants=("other_amount",)
+    ),
+    "same-key": Mutant(
+        "the look and the same key after an unknown outcome", patch=_with_fresh_keys, wants=("old_refund",)
+    ),
+    "pending-is-not-paid": Mutant(
+        "the difference between pending and paid", patch=_pending_is_paid, wants=("pending",)
+    ),
+    "late-refund": Mutant(
+        "the refund of money that comes too late or twice",
+        patch=_without_late_refund,
+        wants=(
+            "late",
+            "both_providers",
+        ),
+    ),
+    "frozen-price": Mutant("the quote's frozen price", patch=_with_todays_price, wants=("price_edit",)),
+    "server-price": Mutant(
+        "the refusal of an amount that the caller names", patch=_with_the_callers_amount, wants=("tampered",)
+    ),
     "janitor": Mutant("the janitor", patch=_without_janitor),
 }
 
