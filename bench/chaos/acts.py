@@ -18,6 +18,9 @@ from foundation import jobs
 
 Act = Callable[[Person], None]
 ACTS: dict[str, Act] = {}
+RUSHES = 4
+# What happens at the provider alone: without webhooks only a reconciliation can find it.
+NEED_NEWS = ("at_the_dashboard", "refund_fails", "disputed")
 
 
 def act(function: Act) -> Act:
@@ -76,7 +79,10 @@ def double_click(person: Person) -> None:
     if stay is None:
         return
     provider = "stripe" if person.scene.place.currency == "KWD" else person.rng.choice(["stripe", "paypal"])
-    first, second = together(*[lambda: person.intent(stay, provider=provider)] * 2)
+    keyed = person.rng.random() < 0.5  # a program that names each of its calls, or a person who just presses
+    first, second = together(
+        *[lambda: person.intent(stay, provider=provider, key=str(uuid.uuid4()) if keyed else "")] * 2
+    )
     person.scene.tally.fired(1)
     session = first if first.ok else second
     if not session.ok:
@@ -352,9 +358,11 @@ def other_amount(person: Person) -> None:
 
 @act
 def rush(person: Person) -> None:
-    """More people than spaces, at the same moment."""
-    people = [Person(person.scene, 100 + n, f"{person.email}/{n}") for n in range(6)]
-    together(*[lambda one=one: one.book(days_ahead=200 + person.number) for one in people])
+    """More people than spaces, at the same moment, day after day."""
+    people = [Person(person.scene, 100 + n, f"{person.email}/{n}") for n in range(8)]
+    for day in range(RUSHES):
+        quote = person.quote(days_ahead=100 + 5 * day + 50 * person.number)
+        together(*[lambda one=one, quote=quote: one.hold(quote) for one in people])
 
 
 # --- Giving back ---------------------------------------------------------------------------------------------------

@@ -144,19 +144,22 @@ class Person:
             time.sleep(0.15)
         return answer
 
-    def book(
+    def quote(
         self, *, days_ahead: int | None = None, start: datetime | None = None, product: int = 0
-    ) -> Stay | None:
-        """Quote and hold; None when the car park is full or the site stays away."""
+    ) -> Answer:
+        """Ask what a stay costs; everybody's days are their own unless said otherwise."""
         ahead = 3 + 12 * self.number if days_ahead is None else days_ahead
         begin = start or (datetime.now(UTC) + timedelta(days=ahead)).replace(
             minute=0, second=0, microsecond=0
         )
-        end = begin + timedelta(days=2, hours=3)
         asked = {
-            "productId": product or self.scene.place.product, "dropOff": begin.isoformat(), "return": end.isoformat(),
+            "productId": product or self.scene.place.product, "dropOff": begin.isoformat(),
+            "return": (begin + timedelta(days=2, hours=3)).isoformat(),
         }  # fmt: skip
-        quote = self.insist(lambda: self.call("POST", "/api/quotes", asked))
+        return self.insist(lambda: self.call("POST", "/api/quotes", asked))
+
+    def hold(self, quote: Answer) -> Stay | None:
+        """Take a space at the quoted price; None when the car park is full or the site stays away."""
         if not quote.ok:
             return None
         wanted = {
@@ -173,7 +176,10 @@ class Person:
         self.scene.journal.prices[stay.reference] = stay.price
         return stay
 
-    def intent(self, stay: Stay, *, provider: str = "stripe", **more: Any) -> Answer:
+    def book(self, *, start: datetime | None = None, product: int = 0) -> Stay | None:
+        return self.hold(self.quote(start=start, product=product))
+
+    def intent(self, stay: Stay, *, provider: str = "stripe", key: str = "", **more: Any) -> Answer:
         """Start paying, as often as it takes; once it answers 201 the payment must be in the database."""
         answer = self.insist(
             lambda: self.call(
@@ -181,6 +187,7 @@ class Person:
                 "/api/payments/create-intent",
                 {"bookingId": stay.reference, "provider": provider, **more},
                 guest=stay.guest_token,
+                key=key,
             )
         )
         if answer.ok:

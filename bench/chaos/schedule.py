@@ -75,6 +75,8 @@ def draw(seed: int, number: int) -> Plan:
         for _lie in range(rng.choice([0, 1, 1, 2, 3]))
     ]
     webhooks, mode = WEBHOOKS[(number + number // len(WEBHOOKS)) % len(WEBHOOKS)]
+    if theme in acts.NEED_NEWS and number // len(THEMES) % 2 == 0:
+        webhooks, mode = "any order", {"shuffle": True}
     kills = [rng.choice(tuple(failpoints.POINTS)) for _kill in range(rng.choice([0, 0, 1, 1, 2]))]
     events = [(rng.randint(2, 14), rng.choice(EVENTS)) for _event in range(rng.choice([0, 0, 0, 0, 1]))]
     if theme == "by_pages" and rng.random() < 0.5:
