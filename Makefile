@@ -10,12 +10,13 @@ PYTHON ?= $(shell for candidate in python3.13 python3.12 python3.11 python3 pyth
 RUN = .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint lock
+.PHONY: help demo test bench chaos lint lock
 
 help: ## list the targets
 	@echo "make demo     the whole site on http://127.0.0.1:$(PORT), sandbox on :$(SANDBOX_PORT); change with PORT= SANDBOX_PORT="
 	@echo "make test     every test that needs no extra system package"
 	@echo "make bench    holds and searches per second, beside their limits"
+	@echo "make chaos    break it on purpose and compare the books; SCHEDULES= SEED= ONLY= choose"
 	@echo "make lint     style, types, floors"
 	@echo "make lock     pin the requirements anew, with hashes"
 
@@ -29,6 +30,11 @@ test: .venv/ready-dev
 
 bench: .venv/ready-dev
 	@$(RUN) -m bench
+
+SCHEDULES ?= 25
+SEED ?= 1
+chaos: .venv/ready-dev
+	@exec $(RUN) -m bench.chaos --schedules $(SCHEDULES) --seed $(SEED) $(if $(ONLY),--only $(ONLY))
 
 lint: .venv/ready-dev
 	@.venv/bin/ruff check .

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime
 from typing import Any
 
 from django.db import transaction
 from procrastinate import App
+from procrastinate.contrib.django import app
 from procrastinate.contrib.django.django_connector import DjangoConnector
-from procrastinate.exceptions import AlreadyEnqueued
+from procrastinate.exceptions import AlreadyEnqueued, UniqueViolation
+from procrastinate.jobs import Status
+
+logger = logging.getLogger(__name__)
 
 # Not procrastinate's own Django app: inside a worker that one talks over the worker's connection, so a job deferred by a
 # job would run before the transaction that wrote its row is committed, find nothing, and be lost.
@@ -39,3 +44,16 @@ def defer(
                 ).defer(**arguments)
         except AlreadyEnqueued:
             pass
+
+
+async def rescue_stalled(*, seconds_since_heartbeat: float = 30) -> None:
+    """Give the jobs of killed workers back to the queue; every job is safe to run twice.
+
+    One whose successor waits already under the same queueing lock cannot go back and need not: it ends as failed.
+    """
+    for job in await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=seconds_since_heartbeat):
+        logger.warning("job %s (%s) was left by a dead worker; it runs again", job.id, job.task_name)
+        try:
+            await app.job_manager.retry_job(job)
+        except UniqueViolation:
+            await app.job_manager.finish_job(job, status=Status.FAILED, delete_job=False)

@@ -150,8 +150,9 @@ DATABASES["default"]["OPTIONS"]["pool"] = {
 DATABASES["default"]["TEST"] = {"NAME": env.str("TEST_DATABASE_NAME", default="test_parking")}
 
 REDIS_URL = env.str("REDIS_URL", default="")
+REDIS_BACKEND = "foundation.cache.PatientRedisCache"
 CACHES = {
-    "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}
+    "default": {"BACKEND": REDIS_BACKEND, "LOCATION": REDIS_URL}
     if REDIS_URL
     else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
 }

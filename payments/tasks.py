@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-
 from django.utils import timezone
 from procrastinate import RetryStrategy
 from procrastinate.contrib.django import app
 
+from foundation import jobs
 from payments.models import Payment
 from payments.services import answers, checkout, documents, inbox, janitor, refund
 
-logger = logging.getLogger(__name__)
 AGAIN = RetryStrategy(max_attempts=6, exponential_wait=3)
 
 
@@ -74,7 +72,5 @@ def issue_missing_documents(timestamp: int) -> None:
     name="payments.rescue_stalled_jobs", queueing_lock="payments.rescue_stalled_jobs", pass_context=False
 )
 async def rescue_stalled_jobs(timestamp: int) -> None:
-    """Give the jobs of a killed worker back to the queue; every job is safe to run twice."""
-    for job in await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=30):
-        logger.warning("job %s (%s) was left by a dead worker; it runs again", job.id, job.task_name)
-        await app.job_manager.retry_job(job)
+    """Give the jobs of a killed worker back to the queue."""
+    await jobs.rescue_stalled()

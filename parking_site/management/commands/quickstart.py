@@ -35,6 +35,20 @@ class Stopped(Exception):
     """Somebody asked us to stop."""
 
 
+def sandbox_command(data: Path) -> list[str]:
+    """The command that runs the sandbox on SANDBOX_PORT, reporting to the site on PORT and keeping its state in `data`."""
+    site = f"http://127.0.0.1:{settings.PORT}"
+    webhook = f"{site}/stripe/webhook/{settings.STRIPE_WEBHOOK_UUID}/"
+    return [
+        sys.executable, "-m", "sandbox", "--port", str(settings.SANDBOX_PORT), "--data", str(data),
+        "--site", site, "--stripe-webhook", f"{webhook}={settings.STRIPE_WEBHOOK_SECRET}",
+        "--paypal-client-id", settings.PAYPAL_CLIENT_ID, "--paypal-client-secret", settings.PAYPAL_CLIENT_SECRET,
+        "--paypal-webhook", f"{site}/webhooks/paypal/", "--paypal-webhook-id", settings.PAYPAL_WEBHOOK_ID,
+        "--paypal-ipn", f"{site}/webhooks/paypal/ipn/", "--paypal-email", settings.PAYPAL_RECEIVER_EMAIL,
+        "--sendgrid-webhook", f"{site}/webhooks/sendgrid/", "--twilio-token", settings.TWILIO_AUTH_TOKEN,
+    ]  # fmt: skip
+
+
 class Command(BaseCommand):
     help = "Run the whole demo under one command; Ctrl-C stops it, a restart continues where it was."
     requires_system_checks = []
@@ -168,20 +182,7 @@ class Command(BaseCommand):
     def _start_sandbox(self, child: dict[str, str]) -> None:
         data: Path = settings.VAR_DIR / "sandbox"
         data.mkdir(parents=True, exist_ok=True)
-        site = f"http://127.0.0.1:{settings.PORT}"
-        webhook = f"{site}/stripe/webhook/{settings.STRIPE_WEBHOOK_UUID}/"
-        self._run(
-            "sandbox",
-            [
-                sys.executable, "-m", "sandbox", "--port", str(settings.SANDBOX_PORT), "--data", str(data),
-                "--site", site, "--stripe-webhook", f"{webhook}={settings.STRIPE_WEBHOOK_SECRET}",
-                "--paypal-client-id", settings.PAYPAL_CLIENT_ID, "--paypal-client-secret", settings.PAYPAL_CLIENT_SECRET,
-                "--paypal-webhook", f"{site}/webhooks/paypal/", "--paypal-webhook-id", settings.PAYPAL_WEBHOOK_ID,
-                "--paypal-ipn", f"{site}/webhooks/paypal/ipn/", "--paypal-email", settings.PAYPAL_RECEIVER_EMAIL,
-                "--sendgrid-webhook", f"{site}/webhooks/sendgrid/", "--twilio-token", settings.TWILIO_AUTH_TOKEN,
-            ],
-            child,
-        )  # fmt: skip
+        self._run("sandbox", sandbox_command(data), child)
         self.supervisor.wait_for(f"{settings.SANDBOX_URL}/health")
         with urllib.request.urlopen(f"{settings.SANDBOX_URL}/keys.json", timeout=10) as answer:  # noqa: S310
             keys = json.load(answer)

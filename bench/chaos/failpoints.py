@@ -1,0 +1,92 @@
+"""Named places where the process kills itself with SIGKILL, once for each file that arms them. Product code knows nothing of it.
+
+Installed in web and worker processes by their entries here. `<control>/<point>.<n>` arms a point; whoever renames the file dies.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+from collections.abc import Callable
+from functools import partial, wraps
+from pathlib import Path
+from typing import Any
+
+BEFORE, AFTER = "before", "after"
+# point -> (when, what is wrapped); the names are those of the three steps: intent, call, record.
+POINTS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "before-intent": (BEFORE, ("payments.services.checkout:_intend",)),
+    "after-intent": (AFTER, ("payments.services.checkout:_intend",)),
+    "after-create": (
+        AFTER,
+        (
+            "payments.gateways.stripe:StripeGateway.create_payment",
+            "payments.gateways.paypal:PayPalGateway.create_payment",
+        ),
+    ),
+    "before-capture": (BEFORE, ("payments.gateways.paypal:PayPalGateway.capture_payment",)),
+    "after-capture": (AFTER, ("payments.gateways.paypal:PayPalGateway.capture_payment",)),
+    "after-charge": (AFTER, ("payments.gateways.stripe:StripeGateway.charge_method",)),
+    "before-record": (BEFORE, ("payments.services.settle:record",)),
+    "in-settle": (AFTER, ("payments.services.settle:_honour",)),
+    "after-record": (AFTER, ("payments.services.settle:record",)),
+    "before-refund": (
+        BEFORE,
+        ("payments.gateways.stripe:StripeGateway.refund", "payments.gateways.paypal:PayPalGateway.refund"),
+    ),
+    "after-refund": (
+        AFTER,
+        ("payments.gateways.stripe:StripeGateway.refund", "payments.gateways.paypal:PayPalGateway.refund"),
+    ),
+    "in-refund-record": (AFTER, ("payments.services.refund:_apply",)),
+    "in-cancellation": (BEFORE, ("payments.services.refund:refund_cancellation",)),
+    "in-inbox": (AFTER, ("payments.services.inbox:_look",)),
+    "after-note": (AFTER, ("payments.webhooks.stripe:note", "payments.webhooks.paypal:note")),
+    "after-message": (
+        AFTER,
+        (
+            "communications.senders.email:EmailSender.send",
+            "communications.senders.sms:SmsSender.send",
+        ),
+    ),
+}
+
+
+def replace(target: str, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+    """Put make(function) where "module:Class.function" is; a name that is not there fails loudly."""
+    module_name, _colon, path = target.partition(":")
+    owner: Any = importlib.import_module(module_name)
+    *parents, name = path.split(".")
+    for parent in parents:
+        owner = getattr(owner, parent)
+    setattr(owner, name, make(getattr(owner, name)))
+
+
+def install(control: Path) -> None:
+    """Wrap every point. Call after django.setup() and before any request or job."""
+    for point, (when, targets) in POINTS.items():
+        for target in targets:
+            replace(target, partial(_watched, control=control, point=point, when=when))
+
+
+def _watched(real: Callable[..., Any], *, control: Path, point: str, when: str) -> Callable[..., Any]:
+    @wraps(real)
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        if when == BEFORE:
+            _die_if_armed(control, point)
+        answer = real(*args, **kwargs)
+        if when == AFTER:
+            _die_if_armed(control, point)
+        return answer
+
+    return watched
+
+
+def _die_if_armed(control: Path, point: str) -> None:
+    for armed in control.glob(f"{point}.*"):
+        try:
+            armed.rename(control / "fired" / f"{armed.name}.{os.getpid()}")
+        except FileNotFoundError:  # another process was faster
+            continue
+        os.kill(os.getpid(), signal.SIGKILL)

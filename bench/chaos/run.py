@@ -1,0 +1,161 @@
+"""Schedule after schedule: play, calm, drain, judge; and the same on mutants, which must not get through."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.request
+from collections.abc import Callable
+from typing import Any
+
+from django.core.management import get_commands
+
+from bench.chaos import drain, oracle, schedule, world
+from bench.chaos.faults import Tally, table
+from bench.chaos.mutants import MUTANTS
+from bench.chaos.stack import Stack, forget_connections
+
+EPOCH = 100  # schedules on one database; then a fresh one, so that a long run stays as fast as it began
+MOST_FOR_A_MUTANT = 30
+Say = Callable[[str], None]
+
+
+def schedules(stack: Stack, numbers: list[int], *, seed: int, say: Say, keep_going: bool) -> bool:
+    """Play them all and print the table. False when the oracle refused one."""
+    tally = Tally()
+    began = time.monotonic()
+    bad = 0
+    tokens: dict[str, str] = {}
+    for played, number in enumerate(numbers):
+        if played % EPOCH == 0:
+            tokens = fresh(stack)
+        violations = one(stack, tally, tokens, seed=seed, number=number, say=say)
+        if violations:
+            bad += 1
+            if not keep_going:
+                break
+            if bad >= 10:
+                say("Ten schedules were refused; that is enough to work on.")
+                break
+            tokens = fresh(stack)  # what went wrong must not colour the next
+        if (played + 1) % 25 == 0:
+            say(
+                f"{played + 1} schedules, {(time.monotonic() - began) / (played + 1):.1f} s each, {bad} refused"
+            )
+    stack.end()
+    say("")
+    say(table(tally, not_here(stack)))
+    say(
+        f"\nseed {seed}: {len(numbers)} schedules in {time.monotonic() - began:.0f} s, {bad} refused by the oracle"
+    )
+    return bad == 0
+
+
+def not_here(stack: Stack) -> dict[int, str]:
+    return {} if stack.redis_port else {38: "not injected here: redis-server is not installed"}
+
+
+def fresh(stack: Stack, mutant: str = "") -> dict[str, str]:
+    """A new database and sandbox, all processes up; returns everybody's bearer tokens."""
+    stack.end()
+    stack.begin(mutant=mutant, sql=MUTANTS[mutant].sql if mutant else "")
+    oracle.EXPECTED.clear()
+    emails = ["sam@example.com", "kim@example.com"] + [
+        f"regular{n}@example.com" for n in range(world.CUSTOMERS)
+    ]
+    return {email: _token(stack, email) for email in emails}
+
+
+def _token(stack: Stack, email: str) -> str:
+    request = urllib.request.Request(  # noqa: S310 - loopback
+        f"{stack.site}/api/auth/token",
+        data=json.dumps({"email": email, "password": world.PASSWORD}).encode(),
+        headers={"Content-Type": "application/json", "X-Real-IP": "10.0.0.1"},
+    )
+    with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310 - as above
+        return str(json.load(answer)["access"])
+
+
+def one(stack: Stack, tally: Tally, tokens: dict[str, str], *, seed: int, number: int, say: Say) -> list[str]:
+    """One schedule from begin to verdict; the violations, which are printed with all that is needed to see them again."""
+    plan = schedule.draw(seed, number)
+    began = time.monotonic()
+    journal, _scene = schedule.play(plan, stack, tally, tokens, reconciles="reconcile" in get_commands())
+    played = time.monotonic()
+    forget_connections_if(journal.broke_database)
+    schedule.count_what_fired(plan, stack, tally)
+    drain.calm(stack)
+    left = drain.settle_down(stack)
+    drained = time.monotonic()
+    violations = oracle.judge(stack, journal, left)
+    fired = tally.close(survived=not violations)
+    if violations:
+        say(f"\nREFUSED seed {seed} schedule {number}: python -m bench.chaos --seed {seed} --only {number}")
+        say(json.dumps(plan.told(), indent=1, default=str))
+        say(f"fired: {dict(fired)}  notes: {journal.notes}")
+        for violation in violations[:40]:
+            say(f"  {violation}")
+        say(f"  evidence: {keep_evidence(stack, plan.number, plan.told(), journal, violations)}")
+    elif VERBOSE:
+        say(
+            f"{number:>4} {plan.acts} {plan.webhooks} kills={plan.kills} events={plan.events} played {played - began:.1f} "
+            f"drained {drained - played:.1f} judged {time.monotonic() - drained:.1f} {dict(fired)} {journal.notes}"
+        )
+    return violations
+
+
+VERBOSE = False
+
+
+def forget_connections_if(restarted: bool) -> None:
+    if restarted:
+        forget_connections()
+
+
+def keep_evidence(
+    stack: Stack, number: int, plan: dict[str, Any], journal: Any, violations: list[str]
+) -> str:
+    """The plan, what people saw, the sandbox's ledger, its deliveries and our rows, in one file that outlives the run."""
+    from bench.chaos.evidence import rows
+
+    path = stack.folder / f"evidence-{number}.json"
+    path.write_text(
+        json.dumps(
+            {
+                "plan": plan, "violations": violations, "claims": journal.claims, "wrong": journal.wrong,
+                "notes": journal.notes, "ledger": stack.ask("/ledger.json"),
+                "deliveries": stack.ask("/webhooks.json?limit=1000")["deliveries"], "rows": rows(f"s{number}"),
+            },
+            indent=1, default=str,
+        )
+    )  # fmt: skip
+    return str(path)
+
+
+def _telling(seed: int, wants: tuple[str, ...]) -> list[int]:
+    """The first numbers of the seed whose acts can show what a mutant does."""
+    numbers = range(MOST_FOR_A_MUTANT * len(schedule.THEMES))
+    telling = [n for n in numbers if not wants or set(wants) & set(schedule.draw(seed, n).acts)]
+    return telling[:MOST_FOR_A_MUTANT]
+
+
+def mutants(stack: Stack, names: list[str], *, seed: int, say: Say) -> bool:
+    """Remove one safety at a time and play until the oracle notices. False when a mutant got through."""
+    results = []
+    for name in names or MUTANTS:
+        tokens = fresh(stack, name)
+        caught, rule, tally = 0, "", Tally()
+        began = time.monotonic()
+        for number in _telling(seed, MUTANTS[name].wants):
+            quiet: list[str] = []
+            caught += 1
+            violations = one(stack, tally, tokens, seed=seed, number=number, say=quiet.append)
+            if violations:
+                rule = violations[0]
+                break
+        line = f"caught by schedule {caught:>2}: {rule[:110]}" if rule else f"GOT THROUGH {caught} schedules"
+        say(f"{name:<22} {line}  ({time.monotonic() - began:.0f} s)")
+        results.append(bool(rule))
+    stack.end()
+    say(f"\n{sum(results)} of {len(results)} mutants were caught")
+    return all(results)
