@@ -29,6 +29,7 @@ from payments.gateways import offered
 from payments.models import Payment, Refund
 from payments.services import checkout
 from payments.services.charge import pay_with_saved
+from payments.services.due import due_for
 from payments.services.methods import own_method
 from payments.services.refund import refund_cancellation, request_refund
 from payments.services.settle import settle
@@ -116,15 +117,19 @@ class CreateIntentView(CustomerView):
     )
     @idempotent(derived_key=_key_of_booking)
     def post(self, request: Request) -> Response:
-        """Start paying a held booking, at our price. An `amount` or `currency` that differs is refused with 422.
+        """Start paying a held booking, or the difference of a change that waits for payment, at our price.
+
+        An `amount` or `currency` that differs is refused with 422.
 
         With `methodId` the saved method is charged now. The `status` is then captured or, where the bank asks, requires_action: let the
         customer answer with the `clientSecret`, then call confirm-stripe. A declined method is 402.
         """
         asked = valid(s.IntentInput, request)
         booking = self.booking(request, asked["bookingId"], to_change=True)
-        _compare(asked, booking.total)
-        if asked["provider"] not in offered(booking.total):
+        due = due_for(booking)
+        price = due.amount if due else booking.total
+        _compare(asked, price)
+        if asked["provider"] not in offered(price):
             raise InvalidInput(_("This provider is not offered for this booking."), field="provider")
         user = request.user if request.user.is_authenticated else None
         if user is None and ("methodId" in asked or asked.get("saveMethod")):
@@ -292,16 +297,17 @@ class RefundView(CustomerView):
                 % {"reference": payment.booking.reference}
             )
         given = Money(due.refund_minor, due.currency)
-        if not given or ("amount" in asked and amount_from(asked["amount"], payment.currency) != given):
+        parts = refund_cancellation(due.pk) if given else []
+        refund = next((part for part in parts if part.payment_id == payment.pk), None)
+        if parts and refund is None:
+            raise NotAllowed(_("The refund of this booking does not belong to this payment."))
+        part = refund.amount if refund else given
+        if not given or ("amount" in asked and amount_from(asked["amount"], payment.currency) != part):
             raise NotAllowed(
                 _("The policy of this booking gives back %(amount)s %(currency)s.")
-                % {"amount": given.to_major(), "currency": given.currency}
+                % {"amount": part.to_major(), "currency": part.currency}
             )
-        refund = Refund.objects.filter(cancellation=due).first()
         if refund is None:
-            refund_cancellation(due.pk)
-            refund = Refund.objects.filter(cancellation=due).first()
-        if refund is None or refund.payment_id != payment.pk:
             raise NotAllowed(_("The refund of this booking does not belong to this payment."))
         return refund
 

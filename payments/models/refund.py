@@ -38,6 +38,7 @@ REFUND_TRANSITIONS: Transitions = {
 class RefundSource(models.TextChoices):
     STAFF = "staff", _("staff")
     CUSTOMER_CANCELLATION = "customer_cancellation", _("cancellation")
+    AMENDMENT = "amendment", _("change of the booking")
     LATE_PAYMENT = "late_payment", _("paid too late, or twice")
     EXTERNAL = "external", _("made at the provider")
 
@@ -65,13 +66,21 @@ class Refund(models.Model):
         related_name="+",
         verbose_name=_("requested by"),
     )
-    cancellation = models.OneToOneField(
+    cancellation = models.ForeignKey(
         "bookings.Cancellation",
         on_delete=models.PROTECT,
         null=True,
         blank=True,
-        related_name="payment_refund",
+        related_name="payment_refunds",
         verbose_name=_("cancellation"),
+    )
+    amendment = models.ForeignKey(
+        "bookings.Amendment",
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="payment_refunds",
+        verbose_name=_("change of the booking"),
     )
     provider_ref = models.CharField(
         _("provider reference"), max_length=255, null=True, blank=True, unique=True
@@ -89,6 +98,16 @@ class Refund(models.Model):
             models.CheckConstraint(condition=Q(amount_minor__gt=0), name="refund_amount_positive"),
             models.UniqueConstraint(
                 fields=["payment"], condition=Q(source="late_payment"), name="refund_one_late_payment_refund"
+            ),
+            models.UniqueConstraint(
+                fields=["cancellation", "payment"], name="refund_one_per_cancellation_and_payment"
+            ),
+            models.UniqueConstraint(
+                fields=["amendment", "payment"], name="refund_one_per_amendment_and_payment"
+            ),
+            models.CheckConstraint(
+                condition=Q(amendment__isnull=True) | Q(cancellation__isnull=True),
+                name="refund_for_one_reason",
             ),
         ]
 

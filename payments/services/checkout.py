@@ -1,4 +1,6 @@
-"""Checkout: one live payment for a held booking, known to the provider, ready for the customer.
+"""Checkout: one live payment for what a booking has to pay now, known to the provider, ready for the customer.
+
+That is the price of a held booking, or the difference of a change that waits for payment.
 
 Who chooses another provider leaves the first one: its payment is cancelled there before the second is made, and if both are paid
 all the same, settle gives the second back.
@@ -33,11 +35,18 @@ from payments.gateways.base import (
 from payments.models import LIVE_STATUSES, Payment, PaymentStatus
 from payments.services import settle
 from payments.services.customers import customer_ref_of, forget_customer, known_customer_ref
+from payments.services.due import due_for
 
 
 class HoldExpired(DomainError):
     code = "hold_expired"
     message = _("The time to pay is over and the space was let go. Search again; nothing was taken.")
+
+
+class ChangeExpired(HoldExpired):
+    message = _(
+        "The time to pay for the change is over, so your booking stands as it was. Change it again; nothing was taken."
+    )
 
 
 class AlreadyPaid(DomainError):
@@ -93,9 +102,9 @@ def start(
     saves_method: bool | None = None,
     now: datetime,
 ) -> CheckoutSession:
-    """Return the one live payment of a held booking, made at the provider; a second call returns the same.
+    """Return the one live payment of what the booking has to pay, made at the provider; a second call returns the same.
 
-    A live payment at another provider is withdrawn first; one that may be paid already raises PaymentInDoubt.
+    A live payment at another provider, or for an earlier change, is withdrawn first; one that may be paid already raises PaymentInDoubt.
     saves_method: whether the provider keeps the card for `user` once it has paid; None leaves it as it was (at first: no).
     A total of zero needs no provider: the booking is confirmed and AlreadyPaid raised.
     Raises HoldExpired, AlreadyPaid, PaymentInDoubt, ProviderUnavailable.
@@ -172,9 +181,14 @@ def withdraw(payment: Payment) -> Payment:
 
 
 def _withdraw_others(booking: Booking, provider: str) -> None:
-    """Withdraw the live payment at another provider. One who does not answer is asked again by a job and does not stop the customer."""
-    other = booking.payments.filter(status__in=LIVE_STATUSES).exclude(provider=provider).first()
-    if other is None:
+    """Withdraw the live payment at another provider, or for something else than is due now.
+
+    A provider who does not answer is asked again by a job and does not stop the customer.
+    """
+    other = booking.payments.filter(status__in=LIVE_STATUSES).first()
+    due = due_for(booking)
+    is_wanted = due is None or (other is not None and other.amendment_id == due.amendment_id)
+    if other is None or (other.provider == provider and is_wanted):
         return
     if other.provider_ref and other.status in (PaymentStatus.PROCESSING, PaymentStatus.UNKNOWN):
         raise PaymentInDoubt
@@ -210,21 +224,29 @@ def _intend(
 def _live_payment(
     booking: Booking, *, provider: str, user: Any, saves_method: bool | None, now: datetime
 ) -> Payment:
-    paid = booking.status in (Booking.Status.CONFIRMED, Booking.Status.ARRIVED, Booking.Status.COMPLETED)
-    if paid or booking.payments.filter(status=PaymentStatus.CAPTURED).exists():
+    due = due_for(booking)
+    if due is None:
+        paid = booking.status in (
+            Booking.Status.CONFIRMED,
+            Booking.Status.ARRIVED,
+            Booking.Status.COMPLETED,
+        )
+        raise AlreadyPaid if paid or _was_paid(booking, None) else HoldExpired
+    if _was_paid(booking, due.amendment_id):
         raise AlreadyPaid
-    if booking.status != Booking.Status.HELD or booking.hold_expires_at <= now:
-        raise HoldExpired
+    if due.expires_at <= now:
+        raise ChangeExpired if due.amendment else HoldExpired
     payment = booking.payments.filter(status__in=LIVE_STATUSES).first()
-    if payment is not None and payment.provider != provider:
-        raise PaymentInDoubt  # another tab chose another provider just now
+    if payment is not None and (payment.provider, payment.amendment_id) != (provider, due.amendment_id):
+        raise PaymentInDoubt  # another tab chose another provider, or another change, just now
     if payment is None:
         payment = Payment(
             booking=booking,
             user=user if getattr(user, "pk", None) else booking.user,
             provider=provider,
-            amount_minor=booking.total_minor,
-            currency=booking.currency,
+            amendment=due.amendment,
+            amount_minor=due.amount.amount_minor,
+            currency=due.amount.currency,
             saves_method=bool(saves_method),
         )
         payment.idempotency_key = str(payment.pk)
@@ -237,6 +259,10 @@ def _live_payment(
             payment.user = user  # the card is kept for whoever pays, so it is that person's payment
         payment.save(update_fields=["saves_method", "user"])
     return payment
+
+
+def _was_paid(booking: Booking, amendment_id: Any) -> bool:
+    return booking.payments.filter(status=PaymentStatus.CAPTURED, amendment_id=amendment_id).exists()
 
 
 def _at_provider(payment: Payment, gateway: Gateway) -> ProviderPayment:

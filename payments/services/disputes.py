@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from datetime import datetime
 
+from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
-from bookings.models import Cancellation
+from bookings.models import Amendment, Cancellation
 from foundation import audit, jobs
 from foundation.errors import DomainError
 from foundation.transitions import change_status
@@ -114,12 +115,12 @@ def record_from_provider(payment: Payment, truth: ProviderDispute, *, now: datet
 
 
 def _end_the_wait(payment: Payment) -> None:
-    """A cancellation's refund waited for the bank: now it is made, or the customer is told that none is due."""
-    waiting = Cancellation.objects.filter(
-        booking_id=payment.booking_id, refund_minor__gt=0, payment_refund__isnull=True
-    ).first()
-    if waiting is not None:
-        jobs.defer("payments.refund_cancellation", cancellation_id=waiting.pk)
+    """A refund for a cancellation or a change waited for the bank: now it is made, or the customer is told that none is due."""
+    owed = Q(booking_id=payment.booking_id, refund_minor__gt=0, payment_refunds__isnull=True)
+    for cancellation in Cancellation.objects.filter(owed):
+        jobs.defer("payments.refund_cancellation", cancellation_id=cancellation.pk)
+    for amendment in Amendment.objects.filter(owed, status=Amendment.Status.APPLIED):
+        jobs.defer("payments.refund_amendment", amendment_id=amendment.pk)
 
 
 def _question(payment: Payment, truth: ProviderDispute, kind: str, detail: str) -> None:

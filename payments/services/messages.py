@@ -22,6 +22,7 @@ BY_TEXT_TOO = {
     "refund_issued",
     "late_payment_refunded",
     "second_payment_refunded",
+    "amendment_not_made",
 }
 
 
@@ -110,6 +111,18 @@ def tell_paid_too_late(payment: Any, refund: Any) -> None:
     )
 
 
+def tell_change_paid_too_late(payment: Any, refund: Any) -> None:
+    """Tell that a change was paid when it could no longer be made, so that all of that payment goes back."""
+    booking = payment.booking
+    amount = refund.amount.format(booking.contact_language)
+    with translation.override(booking.contact_language):
+        what = _(
+            "Your payment of %(amount)s came when the change could no longer be made. We are giving back all of it; you need to do "
+            "nothing for that."
+        ) % {"amount": amount}
+    tell("amendment_not_made", booking, about=str(payment.pk), amount=amount, what_happened_text=what)
+
+
 def tell_paid_twice(payment: Any, refund: Any) -> None:
     tell(
         "second_payment_refunded",
@@ -123,6 +136,14 @@ def tell_paid_twice(payment: Any, refund: Any) -> None:
 def tell_payment_failed(payment: Any) -> None:
     """Tell that a payment which was waiting for its bank came to nothing."""
     booking = payment.booking
+    if payment.amendment_id:
+        amount = payment.amount.format(booking.contact_language)
+        with translation.override(booking.contact_language):
+            what = _(
+                "Your payment of %(amount)s was waiting for your bank, and came to nothing. Nothing was taken."
+            ) % {"amount": amount}
+        tell("amendment_not_made", booking, about=str(payment.pk), amount=amount, what_happened_text=what)
+        return
     tell(
         "payment_failed",
         booking,
@@ -133,21 +154,27 @@ def tell_payment_failed(payment: Any) -> None:
     )
 
 
-def tell_refund(refund: Any) -> None:
-    """Tell of a refund that the provider has accepted (pending or succeeded), in its true state."""
+def tell_refund(refund: Any, *, amount_minor: int | None = None, is_done: bool | None = None) -> None:
+    """Tell of a refund that the provider has accepted (pending or succeeded), in its true state.
+
+    One in parts is told once: `amount_minor` is the sum of all, `is_done` whether all have succeeded, and the fact is what they are for.
+    """
     booking = refund.payment.booking
+    amount_minor = refund.amount_minor if amount_minor is None else amount_minor
+    is_done = refund.status == "succeeded" if is_done is None else is_done
     with translation.override(booking.contact_language):
-        amount = Money(refund.amount_minor, refund.currency).format(booking.contact_language)
-        if refund.status == "succeeded":
-            state = _("Your bank usually shows it within 5 to 10 days.")
-        else:
-            state = _("It is on its way; we watch it until your bank has it.")
+        amount = Money(amount_minor, refund.currency).format(booking.contact_language)
+        done, under_way = (
+            _("Your bank usually shows it within 5 to 10 days."),
+            _("It is on its way; we watch it until your bank has it."),
+        )
+        state = done if is_done else under_way
         note = f"credit_note:{refund.pk}"
         if refund.cancellation_id is None:
             tell(
                 "refund_issued",
                 booking,
-                about=str(refund.pk),
+                about=f"amendment:{refund.amendment_id}" if refund.amendment_id else str(refund.pk),
                 document=note,
                 amount=amount,
                 refund_status_text=state,

@@ -7,10 +7,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError, transaction
+from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from bookings.models import Cancellation
+from bookings.models import Amendment, Booking, Cancellation
 from bookings.services.confirm import lock_booking
 from bookings.services.messages import queue_cancellation_without_refund
 from foundation import audit, jobs
@@ -69,6 +70,7 @@ def request_refund(
     requested_by: Any,
     source: str,
     cancellation: Cancellation | None = None,
+    amendment: Amendment | None = None,
 ) -> Refund:
     """Record that money should go back; the worker sends it.
 
@@ -87,6 +89,7 @@ def request_refund(
             source=source,
             requested_by=requested_by if getattr(requested_by, "pk", None) else None,
             cancellation=cancellation,
+            amendment=amendment,
         )
         if source == RefundSource.STAFF:
             audit.record(
@@ -100,39 +103,78 @@ def request_refund(
     return refund
 
 
-def refund_cancellation(cancellation_id: Any) -> Refund | None:
-    """Request the refund that a cancellation says is due, once. None when nothing was paid or nothing is left.
+def refund_cancellation(cancellation_id: Any) -> list[Refund]:
+    """Request the refund that a cancellation says is due, once, spread over the booking's payments, the latest first.
 
-    While a bank holds the money it waits: None, and the janitor asks again.
+    Nothing when nothing was paid or nothing is left. While a bank holds money that is needed for it, it waits as a whole: the end of the
+    dispute and the janitor ask again.
     """
     with transaction.atomic():
         booking = lock_booking(
             Cancellation.objects.values_list("booking_id", flat=True).get(pk=cancellation_id)
         )
         cancellation = Cancellation.objects.select_for_update().get(pk=cancellation_id)
-        if (existing := Refund.objects.filter(cancellation=cancellation).first()) is not None:
-            return existing
-        payment = (
-            Payment.objects.select_for_update()
-            .filter(booking_id=cancellation.booking_id, status=PaymentStatus.CAPTURED)
-            .exclude(refunds__source=RefundSource.LATE_PAYMENT)
-            .first()
-        )
-        if payment is not None and payment.disputes.filter(status__in=MONEY_AT_STAKE).exists():
-            return None
-        left = payment.refundable.amount_minor if payment is not None else 0
-        amount_minor = min(cancellation.refund_minor, left)
-        if payment is None or amount_minor <= 0:
-            queue_cancellation_without_refund(booking)  # told once: the message's key is the booking's
-            return None
-        return request_refund(
-            payment,
-            amount_minor=amount_minor,
+        made = _spread(
+            booking,
+            cancellation.refund_minor,
+            for_={"cancellation": cancellation},
             reason=cancellation.reason or "cancellation",
             requested_by=cancellation.requested_by,
             source=RefundSource.CUSTOMER_CANCELLATION,
-            cancellation=cancellation,
         )
+        if made == []:
+            queue_cancellation_without_refund(booking)  # told once: the message's key is the booking's
+    return made or []
+
+
+def refund_amendment(amendment_id: Any) -> list[Refund]:
+    """Request what a change of the booking gives back, once. As refund_cancellation."""
+    with transaction.atomic():
+        booking = lock_booking(Amendment.objects.values_list("booking_id", flat=True).get(pk=amendment_id))
+        amendment = Amendment.objects.select_for_update().get(pk=amendment_id)
+        made = _spread(
+            booking,
+            amendment.refund_minor if amendment.status == Amendment.Status.APPLIED else 0,
+            for_={"amendment": amendment},
+            reason=amendment.reason or "change of the booking",
+            requested_by=amendment.requested_by,
+            source=RefundSource.AMENDMENT,
+        )
+    return made or []
+
+
+def _spread(
+    booking: Booking, due_minor: int, *, for_: dict[str, Any], reason: str, requested_by: Any, source: str
+) -> list[Refund] | None:
+    """Request a sum from the payments of a locked booking, the latest first; a repeat returns the refunds that it has.
+
+    A payment that came late or twice is given back on its own and no part of it. None: a bank holds some of the money, so nothing yet.
+    """
+    if existing := list(Refund.objects.filter(**for_)):
+        return existing
+    payments = list(
+        Payment.objects.select_for_update()
+        .filter(booking=booking, status=PaymentStatus.CAPTURED)
+        .exclude(refunds__source=RefundSource.LATE_PAYMENT)
+        .order_by("-captured_at", "-created_at")
+    )
+    disputed = {
+        payment.pk for payment in payments if payment.disputes.filter(status__in=MONEY_AT_STAKE).exists()
+    }
+    parts: list[tuple[Payment, int]] = []
+    for payment in payments:
+        part = min(due_minor, payment.refundable.amount_minor)
+        if part > 0 and payment.pk not in disputed:
+            parts.append((payment, part))
+            due_minor -= part
+    if due_minor > 0 and disputed:
+        return None
+    return [
+        request_refund(
+            payment, amount_minor=part, reason=reason, requested_by=requested_by, source=source, **for_
+        )
+        for payment, part in parts
+    ]
 
 
 def send_refund(refund_id: Any) -> Refund:
@@ -260,6 +302,26 @@ def _apply(refund: Refund, payment: Payment, truth: ProviderRefund, *, now: date
             payment=payment,
         )
         messages.tell_refund_failed(refund)
-    elif before not in ACCEPTED and refund.source != RefundSource.LATE_PAYMENT:
-        messages.tell_refund(refund)  # a late payment's refund was told with the apology
+    if refund.source == RefundSource.LATE_PAYMENT:
+        return refund  # told with the apology
+    if refund.cancellation_id or refund.amendment_id:
+        _tell_when_whole(refund, before)
+    elif refund.status != RefundStatus.FAILED and before not in ACCEPTED:
+        messages.tell_refund(refund)
     return refund
+
+
+def _tell_when_whole(refund: Refund, before: RefundStatus) -> None:
+    """Tell of a refund in parts once, with the true sum, when the provider has answered for the last part."""
+    for_ = (
+        Q(cancellation=refund.cancellation_id) if refund.cancellation_id else Q(amendment=refund.amendment_id)
+    )
+    parts = list(Refund.objects.filter(for_).order_by("-created_at"))
+    accepted = [part for part in parts if part.status in ACCEPTED]
+    if before in ACCEPTED or not accepted or any(part.status in UNSENT for part in parts):
+        return
+    messages.tell_refund(
+        accepted[0] if refund not in accepted else refund,
+        amount_minor=sum(part.amount_minor for part in accepted),
+        is_done=all(part.status == RefundStatus.SUCCEEDED for part in accepted),
+    )
