@@ -53,6 +53,8 @@ __all__ = [
     "expire_amendment",
     "held_amendment",
     "preview_amendment",
+    "shown_by",
+    "withdraw",
 ]
 
 
@@ -141,11 +143,6 @@ def preview_amendment(booking: Booking, change: Change, *, now: datetime) -> Ame
         if not extra_time_is_free(booking, (start_at, end_at)):
             raise ExtraTimeFull
         priced = _price_change(booking, start_at=start_at, end_at=end_at, now=now)
-    new_total = booking.total_minor + sum(line["amount_minor"] for line in priced.lines)
-    if new_total > LARGEST_MINOR:
-        raise InvalidInput(
-            _("This stay costs more than can be paid in one go. Choose a shorter one."), field="return"
-        )
     shown = {
         "booking": booking.pk,
         "state": _state(booking),
@@ -155,17 +152,35 @@ def preview_amendment(booking: Booking, change: Change, *, now: datetime) -> Ame
         "details": {name: after for name, (_before, after) in details.items()},
         "priced": asdict(priced),
     }
+    preview = _as_shown(booking, shown, token=signing.dumps(shown, salt=SALT, compress=True))
+    if preview.new_total.amount_minor > LARGEST_MINOR:
+        raise InvalidInput(
+            _("This stay costs more than can be paid in one go. Choose a shorter one."), field="return"
+        )
+    return preview
+
+
+def shown_by(preview_token: str, *, booking: Booking, now: datetime) -> AmendmentPreview:
+    """Return what a preview showed, while it is good for this booking as it is. Raises ChangeOutdated, NotAmendable."""
+    return _as_shown(booking, _read_token(preview_token, booking=booking, now=now), token=preview_token)
+
+
+def _as_shown(booking: Booking, shown: dict[str, Any], *, token: str) -> AmendmentPreview:
+    start_at, end_at = datetime.fromisoformat(shown["start"]), datetime.fromisoformat(shown["end"])
+    priced = _Priced(**shown["priced"])
     return AmendmentPreview(
         start_at=start_at,
         end_at=end_at,
         lines=priced.lines,
         difference=Money(priced.difference_minor, booking.currency),
         refund=Money(priced.refund_minor, booking.currency),
-        new_total=Money(new_total, booking.currency),
-        details=details,
-        moves_stay=moves_stay,
-        token=signing.dumps(shown, salt=SALT, compress=True),
-        expires_at=now + PREVIEW_LIFETIME,
+        new_total=Money(
+            booking.total_minor + sum(line["amount_minor"] for line in priced.lines), booking.currency
+        ),
+        details={name: [str(getattr(booking, name)), after] for name, after in shown["details"].items()},
+        moves_stay=(start_at, end_at) != (booking.start_at, booking.end_at),
+        token=token,
+        expires_at=datetime.fromtimestamp(shown["at"], tz=UTC) + PREVIEW_LIFETIME,
     )
 
 
@@ -274,6 +289,15 @@ def _amend(
         else:
             _make(amendment, booking, now=now, by=by)
     return amendment
+
+
+def withdraw(booking: Booking, *, now: datetime, requested_by: Any = None) -> bool:
+    """Take back the change that waits for payment; say whether there was one. Locks the booking.
+
+    A payment of it that was faster is given back in full.
+    """
+    with transaction.atomic():
+        return withdraw_amendment(lock_booking(booking.pk), now=now, by=requested_by)
 
 
 def apply_amendment(amendment: Amendment, booking: Booking, *, now: datetime) -> None:
