@@ -6,6 +6,7 @@ import hashlib
 from typing import Any
 
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -63,7 +64,7 @@ class AmendView(PublicView):
 def _change(asked: dict[str, Any], booking: Booking) -> Change:
     driver, flights = asked.get("driver", {}), asked.get("flights", {})
     if not {"dropOff", "return", "plate"} & asked.keys() and not driver and not flights:
-        raise InvalidInput("Send what should be different: dropOff, return, plate, driver or flights.")
+        raise InvalidInput(_("Send what should be different: dropOff, return, plate, driver or flights."))
     times = {
         name: queries.parse_local(asked[name], booking.zone, field=name) if name in asked else None
         for name in ("dropOff", "return")

@@ -22,7 +22,7 @@ from payments.models import Document, Payment, Refund
 from payments.services import janitor, refund
 from payments.services.checkout import AlreadyPaid, ChangeExpired, PaymentInDoubt, withdraw
 from payments.services.settle import settle
-from payments.tests.world import approve, checkout, held_booking, pay, provider
+from payments.tests.world import approve, checkout, held_booking, pay
 
 pytestmark = pytest.mark.django_db(transaction=True)
 DAY = timedelta(days=1)
@@ -423,10 +423,7 @@ def test_a_dispute_of_one_payment_makes_the_refund_wait_as_a_whole(
     done = call_off(booking)
     assert Refund.objects.count() == 0
     (row,) = disputed.disputes.all()
-    evidence = {"won": "winning_evidence", "lost": "losing_evidence"}[outcome]
-    provider().v1.disputes.update(
-        row.provider_ref, {"evidence": {"uncategorized_text": evidence}, "submit": True}
-    )
+    sandbox.post(f"/stripe-disputes/{row.provider_ref}", {"status": outcome})
     settle(disputed.pk)
     refund.refund_cancellation(done.pk)
     send_all()
