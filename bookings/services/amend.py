@@ -527,7 +527,9 @@ def _difference_lines(booking: Booking, old: PricedStay, new: PricedStay) -> lis
                 else ngettext("%(days)d day less at %(price)s", "%(days)d days less at %(price)s", count)
             ) % words
         elif rule in after:
-            label = after[rule]["label"]
+            label, earlier = after[rule]["label"], before.get(rule, after[rule])["label"]
+            if label != earlier:  # another rule of the same kind
+                label = _("%(rule)s instead of %(earlier)s") % {"rule": label, "earlier": earlier}
         else:
             label = _("No longer: %(rule)s") % {"rule": before[rule]["label"]}
         lines.append({"label": label, "rule": rule, "amount_minor": amount})

@@ -241,6 +241,17 @@ def test_each_rule_that_begins_or_ends_to_apply_is_a_line() -> None:
     assert (back.difference.amount_minor, back.new_total.amount_minor) == (-800, 4000)
 
 
+def test_a_rule_that_takes_the_place_of_another_is_named_with_it() -> None:
+    product = make_product()
+    add_rule(product, "length_of_stay", "-10", min_days=2, max_days=5)
+    add_rule(product, "length_of_stay", "-20", min_days=6)
+    preview = preview_amendment(confirmed(product), Change(end_at=END + 2 * DAY), now=NOW)
+    assert [(line["label"], line["amount_minor"]) for line in preview.lines] == [
+        ("2 more days at £10.00", 2000),
+        ("length_of_stay (-20%) instead of length_of_stay (-10%)", -800),
+    ]
+
+
 def test_the_car_itself_does_not_make_its_own_change_dearer() -> None:
     product = make_product(capacity=2)
     add_rule(product, "occupancy", "50", occupancy_percent=50)
