@@ -24,6 +24,7 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
+from bookings.admin_amend import AmendingAdmin
 from bookings.models import (
     Airport,
     Booking,
@@ -504,7 +505,7 @@ STATUS_COLOURS = {
 
 
 @admin.register(Booking)
-class BookingAdmin(AuditedAdmin):
+class BookingAdmin(AmendingAdmin, AuditedAdmin):
     """Bookings. Money, dates and states are read here and changed by services only."""
 
     form = BookingForm

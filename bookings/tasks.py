@@ -10,6 +10,7 @@ from procrastinate.contrib.django import app
 
 from bookings.services.capacity import extend_gates
 from bookings.services.hold import expire_overdue_holds
+from bookings.services.lapse import expire_overdue_amendments
 
 logger = logging.getLogger(__name__)
 
@@ -17,10 +18,11 @@ logger = logging.getLogger(__name__)
 @app.periodic(cron="* * * * *")
 @app.task(name="bookings.expire_holds", queueing_lock="bookings.expire_holds", lock="bookings.expire_holds")
 def expire_holds(timestamp: int) -> None:
-    """Give the spaces of overdue holds back, once a minute."""
-    expired = expire_overdue_holds(now=timezone.now())
-    if expired:
-        logger.info("expired %d overdue holds", expired)
+    """Give the spaces of overdue holds and of changes that were not paid back, once a minute."""
+    now = timezone.now()
+    expired, lapsed = expire_overdue_holds(now=now), expire_overdue_amendments(now=now)
+    if expired or lapsed:
+        logger.info("expired %d overdue holds and %d overdue changes", expired, lapsed)
 
 
 @app.periodic(cron="17 2 * * *")

@@ -212,6 +212,59 @@ KINDS: dict[str, Kind] = {
             shows_boarding_pass=True,
         ),
         Kind(
+            "booking_amended",
+            _("Booking changed"),
+            (
+                CUSTOMER,
+                REFERENCE,
+                *STAY,
+                Variable("address", _("The car park's address"), "Perimeter Road 12, Hounslow TW6 2GA"),
+                Variable("directions", _("How to get there"), "Follow the signs for Zone P from the A4."),
+                Variable("plate", _("The number plate"), "AB12 CDE"),
+                Variable("product_name", _("What was booked"), "Standard space"),
+                Variable("total", _("The price after the change"), "£104.50"),
+                Variable(
+                    "money_text",
+                    _("What the change costs or gives back, as a sentence"),
+                    "You paid £20.00 more.",
+                ),
+                MANAGE_URL,
+            ),
+            has_sms=True,
+            shows_boarding_pass=True,
+        ),
+        Kind(
+            "amendment_to_pay",
+            _("Change waits for payment"),
+            (
+                CUSTOMER,
+                REFERENCE,
+                *STAY[:5],
+                Variable("amount", _("What the change costs"), "£20.00"),
+                Variable(
+                    "pay_before_local", _("Until when it is kept, at the airport"), "Fri 4 Dec 2026 18:00"
+                ),
+                MANAGE_URL,
+            ),
+            has_sms=True,
+        ),
+        Kind(
+            "amendment_not_made",
+            _("Change was not made"),
+            (
+                CUSTOMER,
+                REFERENCE,
+                Variable("amount", _("What was paid or should have been"), "£20.00"),
+                Variable(
+                    "what_happened_text",
+                    _("Why, and where the money is, as a sentence"),
+                    "Your payment came when the extra time was no longer free. We are giving back all of it: £20.00.",
+                ),
+                MANAGE_URL,
+            ),
+            has_sms=True,
+        ),
+        Kind(
             "refund_issued",
             _("Refund issued"),
             (

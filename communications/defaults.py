@@ -106,6 +106,51 @@ TEMPLATES: dict[tuple[str, str], Words] = {
     ("cancellation", "sms"): Words(
         body="{{ reference }} is cancelled. Refund: {{ refund_amount }}. {{ refund_status_text }} {{ manage_url }}"
     ),
+    ("booking_amended", "email"): Words(
+        subject="{{ reference }} changed: {{ drop_off_local }} to {{ return_local }}",
+        heading="Your booking is changed",
+        body=(
+            "Hello {{ customer_name }},\n\nthis is your parking now; the pass above is the one that counts. {{ money_text }}\n\n"
+            "{{ car_park_name }}\n{{ address }}\n\n{{ directions }}\n\n{{ product_name }}, plate {{ plate }}, price {{ total }}. "
+            "The calendar entry that comes along replaces the earlier one."
+        ),
+        button_label="See booking",
+        button_variable="manage_url",
+    ),
+    ("booking_amended", "sms"): Words(
+        body=(
+            "{{ reference }} changed: drop-off {{ drop_off_date }} {{ drop_off_time }}, return {{ return_date }} {{ return_time }}. "
+            "{{ money_text }}"
+        )
+    ),
+    ("amendment_to_pay", "email"): Words(
+        subject="{{ reference }}: please pay {{ amount }} for your change",
+        heading="Your change waits for {{ amount }}",
+        body=(
+            "Hello {{ customer_name }},\n\nas agreed we keep the new times for you at {{ car_park_name }}:\n\n"
+            "Drop-off: {{ drop_off_local }}\nReturn: {{ return_local }}\n\n"
+            "The change is made when {{ amount }} is paid. We keep the space until {{ pay_before_local }}, airport time; after that your "
+            "booking stands as it was."
+        ),
+        button_label="Pay {{ amount }}",
+        button_variable="manage_url",
+    ),
+    ("amendment_to_pay", "sms"): Words(
+        body="{{ reference }}: pay {{ amount }} by {{ pay_before_local }} and your change is made. {{ manage_url }}"
+    ),
+    ("amendment_not_made", "email"): Words(
+        subject="{{ reference }}: your change was not made",
+        heading="Your booking stands as it was",
+        body=(
+            "Hello {{ customer_name }},\n\nwe are sorry: the change of booking {{ reference }} was not made. {{ what_happened_text }}\n\n"
+            "Your booking itself stands as it was before."
+        ),
+        button_label="See booking",
+        button_variable="manage_url",
+    ),
+    ("amendment_not_made", "sms"): Words(
+        body="{{ reference }}: sorry, your change was not made; the booking stands as it was. {{ what_happened_text }}"
+    ),
     ("refund_issued", "email"): Words(
         subject="Refund for {{ reference }}: {{ amount }}",
         heading="{{ amount }} is on its way back",

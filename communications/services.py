@@ -60,6 +60,11 @@ class CannotRetry(DomainError):
     message = _("Only a message that failed, bounced or may not have left can be sent again.")
 
 
+def was_queued(dedupe_key: str) -> bool:
+    """Say whether a message with this key is in the outbox, sent or not."""
+    return Message.objects.filter(dedupe_key=dedupe_key).exists()
+
+
 def queue_message(
     *,
     kind: str,

@@ -366,6 +366,7 @@ MESSAGE_ATTACHMENTS = {"document": "payments.queries.document_for_message"}
 # --- Business rules ---------------------------------------------------------------------------------------------
 QUOTE_LIFETIME_MINUTES = env.int("QUOTE_LIFETIME_MINUTES", default=30)
 HOLD_LIFETIME_MINUTES = env.int("HOLD_LIFETIME_MINUTES", default=15)
+STAFF_CHANGE_HOLD_HOURS = env.int("STAFF_CHANGE_HOLD_HOURS", default=24)
 BOOKABLE_FROM_HOURS_AHEAD = env.int("BOOKABLE_FROM_HOURS_AHEAD", default=1)
 BOOKABLE_UP_TO_DAYS_AHEAD = env.int("BOOKABLE_UP_TO_DAYS_AHEAD", default=365)
 LONGEST_STAY_DAYS = env.int("LONGEST_STAY_DAYS", default=90)

@@ -108,7 +108,7 @@ def _payment_moments(payments: list[Payment]) -> list[Moment]:
         moments.append(
             Moment(
                 at=payment.created_at,
-                what=_("Payment started"),
+                what=_("Payment of a change started") if payment.amendment_id else _("Payment started"),
                 detail=f"{amount} · {method}",
                 who=who,
                 **shared,

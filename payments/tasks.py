@@ -28,6 +28,11 @@ def refund_cancellation(cancellation_id: int) -> None:
     refund.refund_cancellation(cancellation_id)
 
 
+@app.task(name="payments.refund_amendment", retry=AGAIN)
+def refund_amendment(amendment_id: int) -> None:
+    refund.refund_amendment(amendment_id)
+
+
 @app.task(name="payments.send_answer", retry=AGAIN)
 def send_answer(dispute_id: str) -> None:
     answers.send_answer(dispute_id)

@@ -7,7 +7,8 @@ from typing import Any
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 
-from bookings.models import Airport, Booking, CarPark, Quote
+from bookings.models import Airport, Amendment, Booking, CarPark, Quote
+from bookings.services.amend import AmendmentPreview
 from foundation.api import StrictSerializer, instant
 from foundation.money import Money
 
@@ -59,6 +60,32 @@ class BookingInput(StrictSerializer):
 
 class CancelInput(StrictSerializer):
     previewToken = serializers.CharField(max_length=2000, help_text=_("From the cancellation preview."))
+
+
+class ChangedDriverInput(StrictSerializer):
+    name = serializers.CharField(max_length=120, required=False)
+    phone = serializers.CharField(max_length=40, required=False)
+
+
+class ChangedFlightsInput(StrictSerializer):
+    outbound = serializers.CharField(max_length=8, required=False, allow_blank=True)
+    vars()["return"] = serializers.CharField(max_length=8, required=False, allow_blank=True)
+
+
+class AmendInput(StrictSerializer):
+    preview = serializers.BooleanField(
+        default=False, help_text=_("true: say what it would cost; nothing changes.")
+    )
+    dropOff = serializers.CharField(max_length=40, required=False, help_text=LOCAL_TIME)
+    vars()["return"] = serializers.CharField(max_length=40, required=False, help_text=LOCAL_TIME)
+    plate = serializers.CharField(max_length=20, required=False)
+    driver = ChangedDriverInput(required=False)
+    flights = ChangedFlightsInput(required=False)
+    previewToken = serializers.CharField(
+        max_length=6000,
+        required=False,
+        help_text=_("From the preview: exactly what it showed is done, and the other fields are not needed."),
+    )
 
 
 class PriceLine(serializers.Serializer):
@@ -133,6 +160,14 @@ class HoldAnswer(serializers.Serializer):
     guestToken = serializers.CharField(help_text=_("Send it as X-Guest-Token to see and pay this booking."))
 
 
+class PendingChangeAnswer(serializers.Serializer):
+    dropOff = serializers.DateTimeField()
+    vars()["return"] = serializers.DateTimeField()
+    amountDue = serializers.CharField()
+    currency = serializers.CharField()
+    holdExpiresAt = serializers.DateTimeField()
+
+
 class BookingAnswer(serializers.Serializer):
     bookingId = serializers.CharField()
     status = serializers.CharField()
@@ -153,6 +188,9 @@ class BookingAnswer(serializers.Serializer):
     holdExpiresAt = serializers.DateTimeField(allow_null=True)
     confirmedAt = serializers.DateTimeField(allow_null=True)
     cancelledAt = serializers.DateTimeField(allow_null=True)
+    pendingChange = PendingChangeAnswer(
+        allow_null=True, help_text=_("A change that waits for payment; only when one booking is asked for.")
+    )
 
 
 class BookingsAnswer(serializers.Serializer):
@@ -167,6 +205,25 @@ class CancellationPreviewAnswer(serializers.Serializer):
     lines = PriceLine(many=True)
     previewToken = serializers.CharField()
     expiresAt = serializers.DateTimeField()
+
+
+class AmendAnswer(serializers.Serializer):
+    status = serializers.ChoiceField(
+        choices=["preview", "held", "applied"],
+        help_text=_("held: pay `amountDue` with create-intent before `holdExpiresAt`, and it is made."),
+    )
+    bookingId = serializers.CharField()
+    dropOff = serializers.DateTimeField(help_text=_("The new one, with the airport's offset."))
+    vars()["return"] = serializers.DateTimeField(help_text=_("The new one, with the airport's offset."))
+    difference = serializers.CharField(help_text=_("What the new stay costs more; negative: less."))
+    refund = serializers.CharField(help_text=_("What of a reduction goes back under the booking's policy."))
+    amountDue = serializers.CharField()
+    total = serializers.CharField(help_text=_("The price of the booking after the change."))
+    currency = serializers.CharField()
+    lines = PriceLine(many=True)
+    previewToken = serializers.CharField(required=False)
+    expiresAt = serializers.DateTimeField(required=False, help_text=_("Until when the preview is promised."))
+    holdExpiresAt = serializers.DateTimeField(required=False, allow_null=True)
 
 
 class RefundDue(serializers.Serializer):
@@ -265,7 +322,7 @@ def hold_body(booking: Booking, guest_token: str) -> dict[str, Any]:
     }
 
 
-def booking_body(booking: Booking) -> dict[str, Any]:
+def booking_body(booking: Booking, pending: Amendment | None = None) -> dict[str, Any]:
     return {
         "bookingId": booking.reference,
         "status": booking.status,
@@ -290,4 +347,37 @@ def booking_body(booking: Booking) -> dict[str, Any]:
         "holdExpiresAt": instant(booking.hold_expires_at) if booking.status == Booking.Status.HELD else None,
         "confirmedAt": instant(booking.confirmed_at) if booking.confirmed_at else None,
         "cancelledAt": instant(booking.cancelled_at) if booking.cancelled_at else None,
+        "pendingChange": pending_change_body(booking, pending) if pending else None,
     }
+
+
+def pending_change_body(booking: Booking, pending: Amendment) -> dict[str, Any]:
+    return {
+        "dropOff": pending.new_start_at.astimezone(booking.zone).isoformat(),
+        "return": pending.new_end_at.astimezone(booking.zone).isoformat(),
+        "amountDue": pending.difference.to_major(),
+        "currency": pending.currency,
+        "holdExpiresAt": instant(pending.hold_expires_at) if pending.hold_expires_at else None,
+    }
+
+
+def amend_body(
+    booking: Booking, preview: AmendmentPreview, amendment: Amendment | None, *, is_done: bool
+) -> dict[str, Any]:
+    """Write a change: as a preview with its token, or as it was made or is held."""
+    answer = {
+        "status": "preview" if not is_done else amendment.status if amendment else "applied",
+        "bookingId": booking.reference,
+        "dropOff": preview.start_at.astimezone(booking.zone).isoformat(),
+        "return": preview.end_at.astimezone(booking.zone).isoformat(),
+        "difference": preview.difference.to_major(),
+        "refund": preview.refund.to_major(),
+        "amountDue": preview.amount_due.to_major(),
+        "total": preview.new_total.to_major(),
+        "currency": booking.currency,
+        "lines": lines_body(preview.lines, booking.currency),
+    }
+    if not is_done:
+        return answer | {"previewToken": preview.token, "expiresAt": instant(preview.expires_at)}
+    until = amendment.hold_expires_at if amendment and amendment.status == amendment.Status.HELD else None
+    return answer | {"holdExpiresAt": instant(until) if until else None}

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from bookings.api import views
+from bookings.api import amend, views
 
 urlpatterns = [
     path("airports", views.AirportsView.as_view()),
@@ -8,6 +8,7 @@ urlpatterns = [
     path("quotes", views.QuotesView.as_view()),
     path("bookings", views.BookingsView.as_view()),
     path("bookings/<slug:reference>", views.BookingView.as_view()),
+    path("bookings/<slug:reference>/amend", amend.AmendView.as_view()),
     path("bookings/<slug:reference>/cancellation", views.CancellationView.as_view()),
     path("bookings/<slug:reference>/cancel", views.CancelView.as_view()),
 ]

@@ -23,6 +23,7 @@ from bookings.models import Airport, Booking, Product, Quote
 from bookings.services.access import booking_for
 from bookings.services.cancel import cancel, preview_cancellation
 from bookings.services.hold import Driver, Flights, place_hold
+from bookings.services.lapse import held_amendment
 from bookings.services.quote import quote_stay
 from foundation.api import CursorPagination, idempotent, limit_rate, query_of, valid
 from foundation.errors import InvalidInput, NotFound
@@ -191,7 +192,8 @@ class BookingView(PublicView):
     @extend_schema(responses={200: s.BookingAnswer}, parameters=[GUEST_TOKEN], tags=["booking"])
     def get(self, request: Request, reference: str) -> Response:
         """One booking, for its owner, the holder of its guest token, and staff."""
-        return Response(s.booking_body(booking_of(request, reference)))
+        booking = booking_of(request, reference)
+        return Response(s.booking_body(booking, held_amendment(booking)))
 
 
 class CancellationView(PublicView):

@@ -1,6 +1,7 @@
 """What a booking is made of. Each module says which rows are legal; PostgreSQL says it too."""
 
 from bookings.models.airport import Airport
+from bookings.models.amendment import AMENDMENT_TRANSITIONS, Amendment
 from bookings.models.booking import TRANSITIONS, Booking, BookingEvent, Quote
 from bookings.models.cancellation import Cancellation, CancellationPolicy, PolicyTier
 from bookings.models.capacity import CapacityGate, Occupancy
@@ -8,8 +9,10 @@ from bookings.models.car_park import CarPark, Operator, Pool, Product
 from bookings.models.tariff import Tariff, TariffRule
 
 __all__ = [
+    "AMENDMENT_TRANSITIONS",
     "TRANSITIONS",
     "Airport",
+    "Amendment",
     "Booking",
     "BookingEvent",
     "Cancellation",

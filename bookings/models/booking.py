@@ -97,9 +97,11 @@ class Booking(models.Model):
     currency = models.CharField(_("currency"), max_length=3)
     lines = models.JSONField(_("price lines"), default=list)
     policy = models.JSONField(_("cancellation policy"), default=dict)
-    # Refunded, on its way, or given back by a bank for good; triggers of payments keep it, so that a cancellation promises no
-    # money twice.
-    refunded_minor = models.PositiveIntegerField(_("refunded"), default=0, db_default=0, editable=False)
+    # What we hold of the customer's money: taken, less what went back, is on its way back, or was given back by a bank for good.
+    # Triggers of payments keep it, so that neither a cancellation nor a change promises money twice.
+    kept_minor = models.PositiveIntegerField(
+        _("held of the customer's money"), default=0, db_default=0, editable=False
+    )
     hold_expires_at = models.DateTimeField(_("held until"))
     guest_token_hash = models.CharField(max_length=64)
     created_at = models.DateTimeField(_("made"), default=timezone.now)
@@ -220,6 +222,11 @@ class BookingEvent(models.Model):
         ARRIVED = "arrived", _("Car arrived")
         COMPLETED = "completed", _("Car collected")
         NO_SHOW = "no_show", _("Car did not arrive")
+        AMENDMENT_HELD = "amendment_held", _("Change waits for payment")
+        AMENDED = "amended", _("Booking changed")
+        AMENDMENT_EXPIRED = "amendment_expired", _("Change not paid in time")
+        AMENDMENT_CANCELLED = "amendment_cancelled", _("Change withdrawn")
+        DETAILS_CHANGED = "details_changed", _("Details changed")
         NOTE = "note", _("Note")
 
     booking = models.ForeignKey(Booking, on_delete=models.PROTECT, related_name="events")

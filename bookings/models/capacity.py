@@ -33,9 +33,15 @@ class CapacityGate(models.Model):
 
 
 class Occupancy(models.Model):
-    """A space taken for `period` [start, end), until it is released."""
+    """A space taken for `period` [start, end), until it is released.
 
-    booking = models.OneToOneField("bookings.Booking", on_delete=models.PROTECT, related_name="occupancy")
+    A booking has one for its stay. A change that waits for payment has its own for the extra time, so that the stay keeps its space.
+    """
+
+    booking = models.ForeignKey("bookings.Booking", on_delete=models.PROTECT, related_name="occupancies")
+    amendment = models.ForeignKey(
+        "bookings.Amendment", on_delete=models.PROTECT, null=True, blank=True, related_name="occupancies"
+    )
     pool = models.ForeignKey("bookings.Pool", on_delete=models.PROTECT, related_name="occupancies")
     period = DateTimeRangeField()
     released_at = models.DateTimeField(null=True, blank=True)
@@ -52,10 +58,15 @@ class Occupancy(models.Model):
             )
         ]
         constraints = [
+            models.UniqueConstraint(
+                fields=["booking"],
+                condition=models.Q(amendment__isnull=True),
+                name="occupancy_one_per_stay",
+            ),
             models.CheckConstraint(
                 condition=models.Q(period__isempty=False, period__lower_inf=False, period__upper_inf=False),
                 name="occupancy_period_bounded",
-            )
+            ),
         ]
 
     def __str__(self) -> str:

@@ -24,6 +24,8 @@ from bookings.pages.access import booking_from, guest_references, remember_guest
 from bookings.pages.forms import FindForm
 from bookings.pages.limits import limit_posts
 from bookings.services import access, cancel
+from bookings.services.amend import held_amendment, may_change
+from bookings.services.messages import times_changed
 from foundation.errors import DomainError, NotFound
 
 LIST_LENGTH = 100
@@ -91,9 +93,11 @@ def detail(request: HttpRequest, reference: str) -> HttpResponse:
     booking = booking_from(request, reference)
     if booking.reference != reference:
         return redirect("bookings:detail", reference=booking.reference)
-    return render(
-        request, "bookings/detail.html", pass_context(booking) | {"timeline": queries.timeline(booking)}
-    )
+    context = pass_context(booking)
+    waiting = held_amendment(booking) if context["can_change"] else None
+    if waiting is not None and waiting.hold_expires_at > context["now"]:
+        context["waiting_change"] = waiting
+    return render(request, "bookings/detail.html", context | {"timeline": queries.timeline(booking)})
 
 
 def pass_context(booking: Booking) -> dict[str, Any]:
@@ -102,6 +106,7 @@ def pass_context(booking: Booking) -> dict[str, Any]:
     now = timezone.now()
     return {
         "booking": booking,
+        "now": now,
         "car_park": car_park,
         "airport": car_park.airport,
         "zone": booking.zone,
@@ -110,6 +115,7 @@ def pass_context(booking: Booking) -> dict[str, Any]:
         "can_pay": booking.status == Status.HELD
         and booking.hold_expires_at is not None
         and booking.hold_expires_at > now,
+        "can_change": may_change(booking, at=now),
         "can_cancel": booking.status in (Status.HELD, Status.CONFIRMED) and booking.start_at > now,
     }
 
@@ -172,6 +178,7 @@ def calendar(request: HttpRequest, reference: str) -> HttpResponse:
         event.add(
             "uid", f"{booking.reference.lower()}-{part}@{settings.SITE_URL.split('://')[-1].split(':')[0]}"
         )
+        event.add("sequence", times_changed(booking))
         event.add("dtstamp", timezone.now())
         event.add("dtstart", at.astimezone(booking.zone))
         event.add("dtend", at.astimezone(booking.zone) + timedelta(minutes=minutes))

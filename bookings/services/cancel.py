@@ -10,10 +10,12 @@ from django.core import signing
 from django.db import transaction
 from django.utils.translation import gettext as _
 
-from bookings.models import TRANSITIONS, Booking, BookingEvent, Cancellation, Occupancy
+from bookings.models import TRANSITIONS, Booking, BookingEvent, Cancellation
 from bookings.services.confirm import lock_booking
 from bookings.services.errors import NotCancellable, PreviewOutdated
+from bookings.services.lapse import withdraw_amendment
 from bookings.services.messages import queue_cancellation_without_refund
+from bookings.services.space import release
 from foundation.jobs import defer
 from foundation.money import Money, payable, percent_of
 from foundation.transitions import change_status
@@ -36,35 +38,56 @@ class CancellationPreview:
 def refund_due(booking: Booking, *, at: datetime) -> tuple[Money, list[dict[str, Any]]]:
     """Return the refund under the frozen policy for a cancellation at `at`, and the lines that add up to it.
 
-    The tier with the longest notice that is still met decides; the fee never exceeds what would come back, and what was refunded
-    before is not given twice.
+    The tier with the longest notice that is still met decides; a price line with a `refund_percent` of its own (left by a change of the
+    booking) gives back no more than that. The fee never exceeds what would come back, and never more goes back than we hold.
     """
     if booking.status == Status.HELD:
         return Money(0, booking.currency), []
-    notice = booking.start_at - at
-    tiers = sorted(booking.policy.get("tiers", []), key=lambda tier: -tier["notice_hours"])
-    percent = next(
-        (tier["refund_percent"] for tier in tiers if notice >= timedelta(hours=tier["notice_hours"])), 0
-    )
-    back = min(payable(percent_of(booking.total_minor, percent), booking.currency), booking.total_minor)
+    percent = percent_at(booking, at=at)
+    capped = _capped_lines(booking)
+    plain = booking.total_minor - sum(capped.values())
+    back = percent_of(plain, percent)
+    back += sum(percent_of(amount, min(cap, percent)) for cap, amount in capped.items())
+    back = min(max(payable(back, booking.currency), 0), booking.total_minor)
     fee = min(payable(booking.policy.get("fee_minor") or 0, booking.currency), back)
+    kept = capped.get(0, 0)
     lines = [{"label": _("Price of the booking"), "rule": "price", "amount_minor": booking.total_minor}]
-    if back != booking.total_minor:
-        lines.append(
-            {
-                "label": _("Not refunded at this notice (%(percent)d %%)") % {"percent": 100 - percent},
-                "rule": "notice",
-                "amount_minor": back - booking.total_minor,
-            }
+    if kept:
+        lines.append({"label": _("Kept when the booking was changed"), "rule": "kept", "amount_minor": -kept})
+    if back != booking.total_minor - kept:
+        label = (
+            _("Not refunded at this notice")
+            if any(cap and amount for cap, amount in capped.items())
+            else _("Not refunded at this notice (%(percent)d %%)") % {"percent": 100 - percent}
         )
+        lines.append({"label": label, "rule": "notice", "amount_minor": back - booking.total_minor + kept})
     if fee:
         lines.append({"label": _("Cancellation fee"), "rule": "fee", "amount_minor": -fee})
     due = back - fee
-    left = max(0, booking.total_minor - booking.refunded_minor)
-    if due > left:
-        lines.append({"label": _("Already given back"), "rule": "refunded", "amount_minor": left - due})
-        due = left
+    if due > booking.kept_minor:
+        given = booking.kept_minor - due
+        lines.append({"label": _("Already given back"), "rule": "refunded", "amount_minor": given})
+        due = booking.kept_minor
     return Money(due, booking.currency), lines
+
+
+def percent_at(booking: Booking, *, at: datetime) -> int:
+    """Return how much of the price the frozen policy gives back at this notice, in percent."""
+    notice = booking.start_at - at
+    tiers = sorted(booking.policy.get("tiers", []), key=lambda tier: -tier["notice_hours"])
+    return next(
+        (tier["refund_percent"] for tier in tiers if notice >= timedelta(hours=tier["notice_hours"])), 0
+    )
+
+
+def _capped_lines(booking: Booking) -> dict[int, int]:
+    """Sum the price lines that changes have capped, in minor units by their percent."""
+    sums: dict[int, int] = {}
+    for line in booking.lines:
+        cap = line.get("refund_percent", 100)
+        if cap < 100:
+            sums[cap] = sums.get(cap, 0) + line["amount_minor"]
+    return sums
 
 
 def preview_cancellation(booking: Booking, *, now: datetime) -> CancellationPreview:
@@ -123,7 +146,8 @@ def cancel(
             defer("payments.refund_cancellation", cancellation_id=cancellation.pk)
         else:
             queue_cancellation_without_refund(locked)
-        Occupancy.objects.filter(booking=locked).update(released_at=now)
+        release(locked, now=now)
+        withdraw_amendment(locked, now=now, by=actor)
     booking.status, booking.cancelled_at = locked.status, locked.cancelled_at
     return cancellation
 

@@ -36,7 +36,7 @@ def could_confirm(booking: Booking, *, now: datetime) -> bool:
         return False
     try:
         with transaction.atomic():
-            Occupancy.objects.filter(booking=booking).update(released_at=None)
+            Occupancy.objects.filter(booking=booking, amendment=None).update(released_at=None)
             transaction.set_rollback(True)  # the trigger has answered; the space stays where it was
     except IntegrityError as error:
         if capacity_error(error) is None:
@@ -65,7 +65,7 @@ def confirm(booking: Booking, *, now: datetime) -> None:
         with transaction.atomic():
             booking.save(update_fields=["status", "confirmed_at"])
             if was_expired:
-                Occupancy.objects.filter(booking=booking).update(released_at=None)
+                Occupancy.objects.filter(booking=booking, amendment=None).update(released_at=None)
     except IntegrityError as error:
         refusal = capacity_error(error)
         if refusal is None:

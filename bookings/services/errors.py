@@ -57,6 +57,15 @@ class PreviewOutdated(DomainError):
     message = _("The refund you saw is no longer up to date. Look at the new amount and confirm again.")
 
 
+class NotAmendable(DomainError):
+    code = "not_amendable"
+    message = _("This booking can no longer be changed.")
+
+
+class ChangeOutdated(PreviewOutdated):
+    message = _("The change you saw is no longer up to date. Look at the new price and confirm again.")
+
+
 class AmbiguousTime(InvalidInput):
     """The clock shows this local time twice; `details["readings"]` has both, ISO 8601 with offset."""
 

@@ -27,6 +27,7 @@ from bookings.services.errors import (
     capacity_error,
     constraint_of,
 )
+from bookings.services.lapse import expire_overdue_amendments
 from bookings.services.stay import Driver, Flights, check_stay, clean_driver, clean_flight, clean_plate
 from foundation.errors import InvalidInput
 from foundation.transitions import change_status
@@ -104,10 +105,9 @@ def place_hold(
     try:
         return _insert(booking, now=now)
     except CarParkFull:
-        overdue = Booking.objects.filter(
-            pool_id=booking.pool_id, start_at__lt=booking.end_at, end_at__gt=booking.start_at
-        )
-        if not _expire_overdue(overdue, now=now, limit=50):
+        if not expire_overdue_in_the_way(
+            booking.pool_id, start_at=booking.start_at, end_at=booking.end_at, now=now
+        ):
             raise
         return _insert(booking, now=now)
 
@@ -213,6 +213,20 @@ def expire(booking_id: int, *, now: datetime) -> bool:
         BookingEvent.objects.create(booking=booking, kind=BookingEvent.Kind.EXPIRED, at=now)
         Occupancy.objects.filter(booking=booking).update(released_at=now)
     return True
+
+
+def expire_overdue_in_the_way(pool_id: int, *, start_at: datetime, end_at: datetime, now: datetime) -> int:
+    """Expire what is overdue and takes a space of the pool between the two instants, holds and changes; return how many."""
+    holds = Booking.objects.filter(pool_id=pool_id, start_at__lt=end_at, end_at__gt=start_at)
+    changed = Occupancy.objects.filter(
+        pool_id=pool_id,
+        amendment__isnull=False,
+        released_at=None,
+        period__overlap=TimestamptzRange(start_at, end_at),
+    )
+    return _expire_overdue(holds, now=now, limit=50) + expire_overdue_amendments(
+        now=now, among=changed.values("booking"), limit=50
+    )
 
 
 def expire_overdue_holds(*, now: datetime, limit: int = 500) -> int:

@@ -9,8 +9,9 @@ from django.conf import settings
 from django.utils.translation import gettext as _
 from django.utils.translation import override
 
-from bookings.models import Booking
+from bookings.models import Amendment, Booking, BookingEvent
 from bookings.services.access import manage_url
+from communications.catalogue import KINDS
 from communications.services import CalendarEntry, queue_message
 
 Variables = dict[str, str | list]
@@ -45,10 +46,121 @@ def place_and_times(booking: Booking) -> Variables:
 
 def queue_booking_confirmation(booking: Booking) -> None:
     """Queue the confirmation by e-mail and SMS, in the caller's transaction. A repeat sends nothing."""
+    variables = _pass_and_place(booking)
+    calendar = calendar_entry(booking)
+    for channel, to in _addresses(booking):
+        queue_message(
+            kind="booking_confirmation",
+            channel=channel,
+            to=to,
+            to_name=booking.driver_name,
+            language=booking.contact_language,
+            variables=variables,
+            dedupe_key=f"{booking.reference}:booking_confirmation:{channel}",
+            reference=booking.reference,
+            calendar=calendar,
+            qr_text=booking.reference,
+            user=booking.user,
+        )
+
+
+def queue_booking_amended(booking: Booking, event: BookingEvent, *, amendment: Amendment | None) -> None:
+    """Queue the word that the booking is changed, with the new pass and calendar entry; by text as well when its times changed.
+
+    In the caller's transaction, once per event of the timeline.
+    """
+    language = booking.contact_language
+    with override(language):
+        if amendment is None or not amendment.difference_minor:
+            money_text = _("The price stays the same.")
+        elif amendment.difference_minor > 0:
+            money_text = _("You paid %(amount)s more.") % {"amount": amendment.difference.format(language)}
+        elif amendment.refund_minor:
+            money_text = _("%(amount)s goes back to you.") % {"amount": amendment.refund.format(language)}
+        else:
+            money_text = _("At this notice nothing goes back.")
+    variables = _pass_and_place(booking) | {"money_text": money_text}
+    channels = _addresses(booking) if amendment is not None else _addresses(booking)[:1]
+    for channel, to in channels:
+        queue_message(
+            kind="booking_amended",
+            channel=channel,
+            to=to,
+            to_name=booking.driver_name,
+            language=language,
+            variables=variables,
+            dedupe_key=f"{booking.reference}:booking_amended:{event.pk}:{channel}",
+            reference=booking.reference,
+            calendar=calendar_entry(booking),
+            qr_text=booking.reference,
+            user=booking.user,
+        )
+
+
+def queue_amendment_to_pay(booking: Booking, amendment: Amendment) -> None:
+    """Ask the customer to pay for a change that staff hold for them. In the caller's transaction, once per change."""
+    language = booking.contact_language
+    zone = booking.zone
+    start, end = amendment.new_start_at.astimezone(zone), amendment.new_end_at.astimezone(zone)
+    until = (amendment.hold_expires_at or amendment.created_at).astimezone(zone)
+    variables = place_and_times(booking) | {
+        "drop_off_local": f"{local_date(start, language)} {local_time(start, language)}",
+        "return_local": f"{local_date(end, language)} {local_time(end, language)}",
+        "amount": amendment.difference.format(language),
+        "pay_before_local": f"{local_date(until, language)} {local_time(until, language)}",
+    }
+    for channel, to in _addresses(booking):
+        queue_message(
+            kind="amendment_to_pay",
+            channel=channel,
+            to=to,
+            to_name=booking.driver_name,
+            language=language,
+            variables={
+                name: value for name, value in variables.items() if name in KINDS["amendment_to_pay"].by_name
+            },
+            dedupe_key=f"{booking.reference}:amendment_to_pay:{amendment.pk}:{channel}",
+            reference=booking.reference,
+            user=booking.user,
+        )
+
+
+def calendar_entry(booking: Booking) -> CalendarEntry:
+    """Return the stay as a calendar entry: always under the same name, and newer with each change."""
     language = booking.contact_language
     car_park, airport = booking.product.car_park, booking.airport
+    with override(language):
+        summary = _("Parking at %(airport)s: %(car_park)s") % {
+            "airport": airport.name,
+            "car_park": car_park.name,
+        }
+        description = _("Booking %(reference)s, car %(plate)s.") % {
+            "reference": booking.reference,
+            "plate": booking.plate,
+        }
+    return CalendarEntry(
+        uid=f"{booking.reference}@{settings.SITE_URL.split('//')[-1].split(':')[0]}",
+        starts_at=booking.start_at,
+        ends_at=booking.end_at,
+        timezone=airport.timezone,
+        summary=summary,
+        location=car_park.address,
+        description=description,
+        sequence=times_changed(booking),
+    )
+
+
+def times_changed(booking: Booking) -> int:
+    """Return how often the booking was changed: the sequence number of its calendar entries."""
+    kinds = [BookingEvent.Kind.AMENDED, BookingEvent.Kind.DETAILS_CHANGED]
+    return BookingEvent.objects.filter(booking=booking, kind__in=kinds).count()
+
+
+def _pass_and_place(booking: Booking) -> Variables:
+    language = booking.contact_language
+    car_park = booking.product.car_park
     start, end = booking.local_start, booking.local_end
-    variables = place_and_times(booking) | {
+    return place_and_times(booking) | {
         "address": car_park.address,
         "directions": car_park.directions,
         "drop_off_time": local_time(start, language),
@@ -60,38 +172,6 @@ def queue_booking_confirmation(booking: Booking) -> None:
         "product_name": booking.product.name,
         "total": booking.total.format(language),
     }
-    with override(language):
-        summary = _("Parking at %(airport)s: %(car_park)s") % {
-            "airport": airport.name,
-            "car_park": car_park.name,
-        }
-        description = _("Booking %(reference)s, car %(plate)s.") % {
-            "reference": booking.reference,
-            "plate": booking.plate,
-        }
-    calendar = CalendarEntry(
-        uid=f"{booking.reference}@{settings.SITE_URL.split('//')[-1].split(':')[0]}",
-        starts_at=booking.start_at,
-        ends_at=booking.end_at,
-        timezone=airport.timezone,
-        summary=summary,
-        location=car_park.address,
-        description=description,
-    )
-    for channel, to in _addresses(booking):
-        queue_message(
-            kind="booking_confirmation",
-            channel=channel,
-            to=to,
-            to_name=booking.driver_name,
-            language=language,
-            variables=variables,
-            dedupe_key=f"{booking.reference}:booking_confirmation:{channel}",
-            reference=booking.reference,
-            calendar=calendar,
-            qr_text=booking.reference,
-            user=booking.user,
-        )
 
 
 def queue_cancellation_without_refund(booking: Booking) -> None:

@@ -63,15 +63,22 @@ def enough_spaces(capacity: int) -> int:
 def price_stay(
     product: Product, *, start_at: datetime, end_at: datetime, now: datetime, spaces: int | None = None
 ) -> PricedStay:
-    """Price a stay without storing anything.
-
-    spaces: free spaces, looked up when not given. Each rule takes its percentage of the days and rounds
-    half up to the minor unit, and the total to what can be paid; of one kind only the first rule that matches applies. Raises InvalidInput for a stay
-    that cannot be sold, NotOnSale.
-    """
+    """Price a stay that is to be sold, without storing anything. As price_of. Raises InvalidInput for a stay that cannot be sold, NotOnSale."""
     check_stay(start_at=start_at, end_at=end_at, now=now)
     if not (product.is_active and product.tariff.is_active and product.car_park.airport.is_active):
         raise NotOnSale
+    return price_of(product, start_at=start_at, end_at=end_at, now=now, spaces=spaces)
+
+
+def price_of(
+    product: Product, *, start_at: datetime, end_at: datetime, now: datetime, spaces: int | None = None
+) -> PricedStay:
+    """Say what a stay costs at the prices of `now`, whether or not it can be sold.
+
+    spaces: free spaces, looked up when not given. Each rule takes its percentage of the days and rounds
+    half up to the minor unit, and the total to what can be paid; of one kind only the first rule that matches applies. Raises InvalidInput
+    for a price that cannot be paid in one go.
+    """
     tariff = product.tariff
     zone = product.car_park.airport.zone
     days = local_days(start_at=start_at, end_at=end_at, zone=zone)

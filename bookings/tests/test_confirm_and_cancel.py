@@ -28,6 +28,9 @@ def confirmed(product: Product, *, start: datetime = NOW + 2 * DAY, now: datetim
     with transaction.atomic():
         booking = lock_booking(placed.booking.pk)
         confirm(booking, now=now)
+    # Payments keeps this sum; here nobody pays.
+    Booking.objects.filter(pk=booking.pk).update(kept_minor=booking.total_minor)
+    booking.kept_minor = booking.total_minor
     return booking
 
 

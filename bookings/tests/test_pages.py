@@ -85,6 +85,8 @@ def confirmed_for(product: Product, *, user: User | None = None) -> Any:
     placed = hold_for(product, user=user)
     with transaction.atomic():
         confirm(lock_booking(placed.booking.pk), now=datetime.now(UTC))
+    # Payments keeps this sum; here nobody pays.
+    Booking.objects.filter(pk=placed.booking.pk).update(kept_minor=placed.booking.total_minor)
     placed.booking.refresh_from_db()
     return placed
 

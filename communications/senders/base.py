@@ -21,8 +21,9 @@ class CalendarEntry:
     summary: str
     location: str = ""
     description: str = ""
+    sequence: int = 0  # one more with each change, so that calendars replace the entry
 
-    def as_json(self) -> dict[str, str]:
+    def as_json(self) -> dict[str, Any]:
         return {**asdict(self), "starts_at": self.starts_at.isoformat(), "ends_at": self.ends_at.isoformat()}
 
     @classmethod

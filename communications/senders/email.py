@@ -134,6 +134,7 @@ def calendar_file(entry: CalendarEntry) -> bytes:
     calendar.add("method", "PUBLISH")
     event = icalendar.Event()
     event.add("uid", entry.uid)
+    event.add("sequence", entry.sequence)
     event.add("dtstamp", timezone.now())
     event.add("dtstart", entry.starts_at)
     event.add("dtend", entry.ends_at)

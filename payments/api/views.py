@@ -29,8 +29,9 @@ from payments.gateways import offered
 from payments.models import Payment, Provider, Refund
 from payments.services import checkout, disputes, refund_preview
 from payments.services.charge import pay_with_saved
+from payments.services.due import due_for
 from payments.services.methods import own_method
-from payments.services.refund import refund_cancellation, request_refund
+from payments.services.refund import part_of_cancellation, refund_cancellation, request_refund
 from payments.services.settle import settle
 
 GUEST_TOKEN = OpenApiParameter(
@@ -120,14 +121,17 @@ class CreateIntentView(CustomerView):
     )
     @idempotent(derived_key=_key_of_booking)
     def post(self, request: Request) -> Response:
-        """Start paying a held booking, at our price. An `amount` or `currency` that differs is refused with 422.
+        """Start paying a held booking, or the difference of a change that waits for payment, at our price.
+
+        An `amount` or `currency` that differs is refused with 422.
 
         With `methodId` the saved method is charged now. The `status` is then captured or, where the bank or PayPal asks, requires_action:
         let the customer answer with the `clientSecret` (at `approveUrl`), then call confirm-stripe (confirm-paypal). A declined method is 402.
         """
         asked = valid(s.IntentInput, request)
         booking = self.booking(request, asked["bookingId"], to_change=True)
-        _compare(asked, booking.total)
+        due = due_for(booking)
+        _compare(asked, due.amount if due else booking.total)
         user = request.user if request.user.is_authenticated else None
         if user is None and ("methodId" in asked or asked.get("saveMethod")):
             raise NotAllowed(_("Saved payment methods belong to an account: sign in with a bearer token."))
@@ -202,7 +206,7 @@ class ConfirmView(CustomerView):
             .first()
         )
         if payment is None:
-            raise NotFound(_("There is no such payment here."))
+            raise NotFound
         self.booking(request, payment.booking.reference, to_change=True)
         settled = settle(payment.pk)
         booking_status = Booking.objects.values_list("status", flat=True).get(pk=payment.booking_id)
@@ -322,7 +326,7 @@ class RefundView(CustomerView):
         """Return the payment, and whether the caller refunds it as staff. Raises NotFound, NotAllowed."""
         payment = Payment.objects.select_related("booking").filter(pk=asked["paymentId"]).first()
         if payment is None:
-            raise NotFound(_("There is no such payment here."))
+            raise NotFound
         user = request.user
         if not (user.is_authenticated and user.is_staff):
             self.booking(request, payment.booking.reference)
@@ -357,11 +361,9 @@ class RefundView(CustomerView):
         due, _given = self._given(payment, asked)
         if "previewToken" in asked:
             self._compare_with_preview(request, payment, asked)
-        refund = Refund.objects.filter(cancellation=due).first()
+        parts = refund_cancellation(due.pk)
+        refund = next((part for part in parts if part.payment_id == payment.pk), None)
         if refund is None:
-            refund_cancellation(due.pk)
-            refund = Refund.objects.filter(cancellation=due).first()
-        if refund is None or refund.payment_id != payment.pk:
             disputes.refuse_while_disputed(payment)
             raise NotAllowed(_("The refund of this booking does not belong to this payment."))
         return refund
@@ -378,12 +380,16 @@ class RefundView(CustomerView):
                 % {"reference": payment.booking.reference}
             )
         given = Money(due.refund_minor, due.currency)
-        if not given or ("amount" in asked and amount_from(asked["amount"], payment.currency) != given):
+        part = part_of_cancellation(due, payment) if given else given
+        if given and not part:
+            disputes.refuse_while_disputed(payment)
+            raise NotAllowed(_("The refund of this booking does not belong to this payment."))
+        if not given or ("amount" in asked and amount_from(asked["amount"], payment.currency) != part):
             raise NotAllowed(
                 _("The policy of this booking gives back %(amount)s %(currency)s.")
-                % {"amount": given.to_major(), "currency": given.currency}
+                % {"amount": part.to_major(), "currency": part.currency}
             )
-        return due, given
+        return due, part
 
     def _compare_with_preview(self, request: Request, payment: Payment, asked: dict[str, Any]) -> None:
         """Refuse a token that is not of this caller and payment, or a body that says something else than was shown."""

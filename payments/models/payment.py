@@ -59,7 +59,7 @@ LIVE_STATUSES = (
 
 
 class Payment(models.Model):
-    """Money taken, or being taken, for a booking. Only payments.services change it.
+    """Money taken, or being taken, for a booking: its price, or the difference that `amendment` costs. Only payments.services change it.
 
     PostgreSQL holds: refunded <= reserved <= captured <= amount, legal transitions, one live payment per booking, and the
     booking's currency. `reserved_minor` moves by trigger when a refund is born, fails or is cancelled.
@@ -68,6 +68,14 @@ class Payment(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     booking = models.ForeignKey(
         "bookings.Booking", on_delete=models.PROTECT, related_name="payments", verbose_name=_("booking")
+    )
+    amendment = models.ForeignKey(
+        "bookings.Amendment",
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="payments",
+        verbose_name=_("for the change"),
     )
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL,

@@ -38,6 +38,7 @@ REFUND_TRANSITIONS: Transitions = {
 class RefundSource(models.TextChoices):
     STAFF = "staff", _("staff")
     CUSTOMER_CANCELLATION = "customer_cancellation", _("cancellation")
+    AMENDMENT = "amendment", _("change of the booking")
     LATE_PAYMENT = "late_payment", _("paid too late, or twice")
     EXTERNAL = "external", _("made at the provider")
     RETRY = "retry", _("another try")
@@ -71,12 +72,12 @@ class Refund(models.Model):
         related_name="+",
         verbose_name=_("requested by"),
     )
-    cancellation = models.OneToOneField(
+    cancellation = models.ForeignKey(
         "bookings.Cancellation",
         on_delete=models.PROTECT,
         null=True,
         blank=True,
-        related_name="payment_refund",
+        related_name="payment_refunds",
         verbose_name=_("cancellation"),
     )
     needs_approval = models.BooleanField(_("needs a second person"), default=False)
@@ -98,6 +99,14 @@ class Refund(models.Model):
         verbose_name=_("takes the place of"),
     )
     note = models.CharField(_("why it was cancelled"), max_length=500, blank=True)
+    amendment = models.ForeignKey(
+        "bookings.Amendment",
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="payment_refunds",
+        verbose_name=_("change of the booking"),
+    )
     provider_ref = models.CharField(
         _("provider reference"), max_length=255, null=True, blank=True, unique=True
     )
@@ -133,6 +142,16 @@ class Refund(models.Model):
             ),
             models.UniqueConstraint(
                 fields=["retries"], condition=~Q(status="cancelled"), name="refund_taken_up_once"
+            ),
+            models.UniqueConstraint(
+                fields=["cancellation", "payment"], name="refund_one_per_cancellation_and_payment"
+            ),
+            models.UniqueConstraint(
+                fields=["amendment", "payment"], name="refund_one_per_amendment_and_payment"
+            ),
+            models.CheckConstraint(
+                condition=Q(amendment__isnull=True) | Q(cancellation__isnull=True),
+                name="refund_for_one_reason",
             ),
         ]
         indexes = [

@@ -20,7 +20,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
-from bookings.models import Booking
+from bookings.models import Amendment, Booking
 from bookings.pages.access import booking_from
 from bookings.pages.limits import limit_posts
 from bookings.pages.manage import pass_context
@@ -32,6 +32,7 @@ from payments.pages.methods import shown
 from payments.services import checkout, settle
 from payments.services.charge import MethodDeclined, pay_with_saved
 from payments.services.checkout import CheckoutSession
+from payments.services.due import Due, due_for
 from payments.services.methods import MethodRemoved, own_method
 
 PAID = (Booking.Status.CONFIRMED, Booking.Status.ARRIVED, Booking.Status.COMPLETED)
@@ -62,7 +63,7 @@ ADVICE = {
 @never_cache
 @require_safe
 def pay(request: HttpRequest, reference: str) -> HttpResponse:
-    """Show the card form for a held booking, and the other ways to pay below it.
+    """Show the card form for what the booking has to pay now, and the other ways to pay below it.
 
     Opening it twice, or refreshing it, finds the same payment. Who comes back from PayPal without having agreed has left it.
     """
@@ -70,6 +71,7 @@ def pay(request: HttpRequest, reference: str) -> HttpResponse:
     session = _session(request, booking, provider=Provider.STRIPE)
     if isinstance(session, HttpResponse):
         return session
+    due = due_of(session.payment, booking)
     now = timezone.now()
     stored = _stored(request, booking)
     chosen = next((one for one in stored if one["id"] == session.payment.stored_method_id), None)
@@ -81,7 +83,8 @@ def pay(request: HttpRequest, reference: str) -> HttpResponse:
         pass_context(booking)
         | {
             "session": session,
-            "others": _others(booking, Provider.STRIPE),
+            "due": due,
+            "others": _others(due, Provider.STRIPE),
             "given_up": request.GET.get("given_up") == "1",
             "methods": stored,
             "has_wallet": any(one["provider"] == Provider.PAYPAL for one in stored),
@@ -90,7 +93,7 @@ def pay(request: HttpRequest, reference: str) -> HttpResponse:
             "return_url": request.build_absolute_uri(reverse("payments:return", args=[booking.reference])),
             "locale": get_language() or "en",
             "declined": _decline_reason(booking) if request.GET.get("declined") == "1" else "",
-            "seconds_left": max(0, int((booking.hold_expires_at - now).total_seconds())),
+            "seconds_left": max(0, int((due.expires_at - now).total_seconds())),
         },
     )
 
@@ -151,7 +154,8 @@ def _stored(request: HttpRequest, booking: Booking) -> list[dict[str, Any]]:
 def pay_with_paypal(request: HttpRequest, reference: str) -> HttpResponse:
     """Lead the customer to PayPal's own page, where they agree; they come back to `returned`. Who is signed in may have the wallet kept."""
     booking = booking_from(request, reference, to_change=True)
-    if Provider.PAYPAL not in offered(booking.total):
+    due = due_for(booking)
+    if due is None or Provider.PAYPAL not in offered(due.amount):
         return redirect("payments:pay", reference=booking.reference)
     keep = request.POST.get("keep") == "1" if request.user.is_authenticated else None
     session = _session(request, booking, provider=Provider.PAYPAL, saves_method=keep)
@@ -164,34 +168,50 @@ def _session(
     request: HttpRequest, booking: Booking, *, provider: str, saves_method: bool | None = None
 ) -> CheckoutSession | HttpResponse:
     """Start paying, or say on a page why that is not possible or not needed any more."""
-    if booking.status in PAID:
+    due = due_for(booking)
+    if due is None and booking.status in PAID:
         return redirect("payments:confirmed", reference=booking.reference)
     if booking.status == Booking.Status.CANCELLED:
         return redirect("bookings:detail", reference=booking.reference)
     now = timezone.now()
     context = pass_context(booking)
-    if booking.status != Booking.Status.HELD or booking.hold_expires_at <= now:
+    if due is None or due.expires_at <= now:
         latest = _latest(booking)
         if latest is not None and latest.status in WAITING:
             return redirect("payments:return", reference=booking.reference)
-        return hold_expired(request, booking, context)
+        return _too_late(request, booking, context)
     user = request.user if request.user.is_authenticated else None
     try:
         return checkout.start(booking, provider=provider, user=user, saves_method=saves_method, now=now)
     except checkout.HoldExpired:
-        return hold_expired(request, booking, context)
+        return _too_late(request, booking, context)
     except checkout.AlreadyPaid:
         return redirect("payments:return", reference=booking.reference)
     except DomainError as error:
         latest = _latest(booking)
         if latest is not None and latest.provider_ref and latest.status in WAITING:
             return redirect("payments:return", reference=booking.reference)
-        context |= {"reason": error.message, "others": _others(booking, provider)}
+        context |= {"reason": error.message, "others": _others(due, provider), "due": due}
         return render(request, "payments/unavailable.html", context, status=503)
 
 
-def _others(booking: Booking, provider: str) -> list[str]:
-    return [name for name in offered(booking.total) if name != provider]
+def due_of(payment: Payment, booking: Booking) -> Due:
+    """Return what a payment that was just started is for, also if its time ran out this second."""
+    if payment.amendment is None or payment.amendment.hold_expires_at is None:
+        return Due(payment.amount, booking.hold_expires_at)
+    return Due(payment.amount, payment.amendment.hold_expires_at, payment.amendment)
+
+
+def _others(due: Due, provider: str) -> list[str]:
+    return [name for name in offered(due.amount) if name != provider]
+
+
+def _too_late(request: HttpRequest, booking: Booking, context: dict[str, Any]) -> HttpResponse:
+    """A change that was not paid in time leaves the booking as it was; a hold is offered again."""
+    if booking.status not in PAID:
+        return hold_expired(request, booking, context)
+    messages.info(request, str(checkout.ChangeExpired.message))
+    return redirect("bookings:detail", reference=booking.reference)
 
 
 def hold_expired(request: HttpRequest, booking: Booking, context: dict[str, Any]) -> HttpResponse:
@@ -240,18 +260,23 @@ def returned(request: HttpRequest, reference: str) -> HttpResponse:
     except DomainError:
         unreachable = True  # the janitor asks again; the page keeps polling
     booking = booking_from(request, reference)
-    if booking.status in PAID:
+    if booking.status in PAID and payment.amendment_id is None:
         return _go(request, "payments:confirmed", booking)
     if payment.captured_minor:
-        return _go(
-            request, "bookings:detail", booking
-        )  # paid too late: the page tells that the money goes back
+        # The changed booking; or paid too late, and the page tells that the money goes back.
+        if payment.amendment is not None and payment.amendment.status == Amendment.Status.APPLIED:
+            messages.success(request, _("Your booking is changed. The new pass is on its way to you."))
+        return _go(request, "bookings:detail", booking)
     if not unreachable and payment.status not in WAITING:
         given_up = payment.status == PaymentStatus.CANCELLED
         query = "?declined=1" if payment.failure_code else "?given_up=1" if given_up else ""
         return _go(request, "payments:pay", booking, query=query)
     template = "payments/_processing.html" if request.htmx else "payments/processing.html"  # type: ignore[attr-defined]
-    context = pass_context(booking) | {"unreachable": unreachable, "payment": payment}
+    context = pass_context(booking) | {
+        "unreachable": unreachable,
+        "payment": payment,
+        "due": due_of(payment, booking),
+    }
     return render(request, template, context)
 
 

@@ -31,7 +31,9 @@ class PaymentOver(DomainError):
 
 class PaymentUnknown(DomainError):
     code = "payment_unknown"
-    message = _("The bank did not say yet whether it took the money. Do not pay again: we look until we know, and write to you.")
+    message = _(
+        "The bank did not say yet whether it took the money. Do not pay again: we look until we know, and write to you."
+    )
 
 
 def pay_with_saved(booking: Booking, *, method: StoredMethod, now: datetime) -> checkout.CheckoutSession:

@@ -1,4 +1,6 @@
-"""Checkout: one live payment for a held booking, known to the provider, ready for the customer.
+"""Checkout: one live payment for what a booking has to pay now, known to the provider, ready for the customer.
+
+That is the price of a held booking, or the difference of a change that waits for payment.
 
 Who chooses another provider leaves the first one: its payment is cancelled there before the second is made, and if both are paid
 all the same, settle gives the second back.
@@ -33,11 +35,18 @@ from payments.gateways.base import (
 from payments.models import LIVE_STATUSES, Payment, PaymentStatus, StoredMethod
 from payments.services import settle
 from payments.services.customers import customer_ref_of, forget_customer, known_customer_ref
+from payments.services.due import due_for
 
 
 class HoldExpired(DomainError):
     code = "hold_expired"
     message = _("The time to pay is over and the space was let go. Search again; nothing was taken.")
+
+
+class ChangeExpired(HoldExpired):
+    message = _(
+        "The time to pay for the change is over, so your booking stands as it was. Change it again; nothing was taken."
+    )
 
 
 class AlreadyPaid(DomainError):
@@ -101,16 +110,17 @@ def start(
     method: StoredMethod | None = None,
     now: datetime,
 ) -> CheckoutSession:
-    """Return the one live payment of a held booking, made at the provider; a second call returns the same.
+    """Return the one live payment of what the booking has to pay, made at the provider; a second call returns the same.
 
-    A live payment at another provider, or on other terms where the provider's are fixed, is withdrawn first; one that may be paid already
-    raises PaymentInDoubt. method: the saved method that charge.py is about to take it from.
+    A live payment at another provider, for an earlier change, or on other terms where the provider's are fixed, is withdrawn first; one that
+    may be paid already raises PaymentInDoubt. method: the saved method that charge.py is about to take it from.
     saves_method: whether the provider keeps the card for `user` once it has paid; None leaves it as it was (at first: no).
     A total of zero needs no provider: the booking is confirmed and AlreadyPaid raised.
     Raises NotOffered, HoldExpired, AlreadyPaid, PaymentInDoubt, ProviderUnavailable.
     """
     gateway = gateway_for(provider)
-    if booking.total and not gateway.takes(booking.total):
+    due = due_for(booking)
+    if due is not None and due.amount and not gateway.takes(due.amount):
         raise NotOffered
     for _attempt in range(
         2
@@ -185,13 +195,17 @@ def withdraw(payment: Payment) -> Payment:
 
 
 def _withdraw_others(booking: Booking, provider: str, gateway: Gateway, **wish: Any) -> None:
-    """Withdraw the live payment at another provider, or on terms that are fixed and not wished for any more.
+    """Withdraw the live payment at another provider, for something else than is due now, or on terms that are not wished for any more.
 
     A provider who does not answer is asked again by a job and does not stop the customer.
     """
     other = booking.payments.filter(status__in=LIVE_STATUSES).first()
+    due = due_for(booking)
+    is_wanted = due is None or (other is not None and other.amendment_id == due.amendment_id)
     if other is None or (
-        other.provider == provider and not (gateway.has_fixed_terms and _has_other_terms(other, **wish))
+        other.provider == provider
+        and is_wanted
+        and not (gateway.has_fixed_terms and _has_other_terms(other, **wish))
     ):
         return
     if other.provider_ref and other.status in (PaymentStatus.PROCESSING, PaymentStatus.UNKNOWN):
@@ -252,23 +266,31 @@ def _live_payment(
     method: StoredMethod | None,
     now: datetime,
 ) -> Payment:
-    paid = booking.status in (Booking.Status.CONFIRMED, Booking.Status.ARRIVED, Booking.Status.COMPLETED)
-    if paid and not booking.total_minor:
-        raise AlreadyPaid(_("There is nothing to pay: the booking is confirmed."))
-    if paid or booking.payments.filter(status=PaymentStatus.CAPTURED).exists():
+    due = due_for(booking)
+    if due is None:
+        paid = booking.status in (
+            Booking.Status.CONFIRMED,
+            Booking.Status.ARRIVED,
+            Booking.Status.COMPLETED,
+        )
+        if paid and not booking.total_minor:
+            raise AlreadyPaid(_("There is nothing to pay: the booking is confirmed."))
+        raise AlreadyPaid if paid or _was_paid(booking, None) else HoldExpired
+    if _was_paid(booking, due.amendment_id):
         raise AlreadyPaid
-    if booking.status != Booking.Status.HELD or booking.hold_expires_at <= now:
-        raise HoldExpired
+    if due.expires_at <= now:
+        raise ChangeExpired if due.amendment else HoldExpired
     payment = booking.payments.filter(status__in=LIVE_STATUSES).first()
-    if payment is not None and payment.provider != provider:
-        raise PaymentInDoubt  # another tab chose another provider just now
+    if payment is not None and (payment.provider, payment.amendment_id) != (provider, due.amendment_id):
+        raise PaymentInDoubt  # another tab chose another provider, or another change, just now
     if payment is None:
         payment = Payment(
             booking=booking,
             user=user if getattr(user, "pk", None) else booking.user,
             provider=provider,
-            amount_minor=booking.total_minor,
-            currency=booking.currency,
+            amendment=due.amendment,
+            amount_minor=due.amount.amount_minor,
+            currency=due.amount.currency,
             saves_method=bool(saves_method),
             stored_method=method,
         )
@@ -282,6 +304,10 @@ def _live_payment(
             payment.user = user  # the card is kept for whoever pays, so it is that person's payment
         payment.save(update_fields=["saves_method", "user"])
     return payment
+
+
+def _was_paid(booking: Booking, amendment_id: Any) -> bool:
+    return booking.payments.filter(status=PaymentStatus.CAPTURED, amendment_id=amendment_id).exists()
 
 
 def _at_provider(payment: Payment, gateway: Gateway) -> ProviderPayment:

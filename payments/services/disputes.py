@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from datetime import datetime
 
+from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
-from bookings.models import Cancellation
+from bookings.models import Amendment, Cancellation
 from foundation import audit, jobs
 from foundation.errors import DomainError
 from foundation.transitions import change_status
@@ -138,11 +139,11 @@ def _is_older(truth: ProviderDispute, dispute: Dispute) -> bool:
 def _end_the_wait(payment: Payment, *, now: datetime) -> None:
     """Refunds waited for the bank: now they are sent or given up, and a cancellation's is made or the customer told that none is due."""
     release_refunds(payment, now=now)
-    waiting = Cancellation.objects.filter(
-        booking_id=payment.booking_id, refund_minor__gt=0, payment_refund__isnull=True
-    ).first()
-    if waiting is not None:
-        jobs.defer("payments.refund_cancellation", cancellation_id=waiting.pk)
+    owed = Q(booking_id=payment.booking_id, refund_minor__gt=0, payment_refunds__isnull=True)
+    for cancellation in Cancellation.objects.filter(owed):
+        jobs.defer("payments.refund_cancellation", cancellation_id=cancellation.pk)
+    for amendment in Amendment.objects.filter(owed, status=Amendment.Status.APPLIED):
+        jobs.defer("payments.refund_amendment", amendment_id=amendment.pk)
 
 
 def _question(payment: Payment, truth: ProviderDispute, kind: str, detail: str) -> None:

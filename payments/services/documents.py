@@ -203,28 +203,32 @@ def _frozen(booking: Booking, payment: Payment) -> dict[str, Any]:
 
 
 def _price_lines(payment: Payment) -> list[dict[str, Any]]:
-    """The booking's own lines where they add up to what was paid; else one line."""
-    booking = payment.booking
-    lines = [{"label": line["label"], "amount_minor": line["amount_minor"]} for line in booking.lines]
+    """The lines of what was paid for, the booking or its change, where they add up to what was paid; else one line."""
+    booking, amendment = payment.booking, payment.amendment
+    lines = _plain(booking.lines if amendment is None else amendment.lines)
     if sum(line["amount_minor"] for line in lines) == payment.captured_minor:
         return lines
-    label = _("Parking, booking %(reference)s") % {"reference": booking.reference}
-    return [{"label": label, "amount_minor": payment.captured_minor}]
+    label = _("Parking, booking %(reference)s") if amendment is None else _("Change of booking %(reference)s")
+    return [{"label": label % {"reference": booking.reference}, "amount_minor": payment.captured_minor}]
 
 
 def _refund_lines(refund: Refund) -> list[dict[str, Any]]:
-    """How the refund came about: a cancellation's own lines where they add up to it. What staff wrote for each other stays out."""
-    cancellation = refund.cancellation
-    if (
-        cancellation is not None
-        and sum(line["amount_minor"] for line in cancellation.lines) == refund.amount_minor
-    ):
-        return [{"label": line["label"], "amount_minor": line["amount_minor"]} for line in cancellation.lines]
+    """How the refund came about: the lines of its cancellation or change where they add up to it. What staff wrote stays out."""
+    lines = _plain(refund.cancellation.lines) if refund.cancellation else []
+    if refund.amendment:  # its lines say what the booking costs less
+        lines = _plain([{**line, "amount_minor": -line["amount_minor"]} for line in refund.amendment.lines])
+    if lines and sum(line["amount_minor"] for line in lines) == refund.amount_minor:
+        return lines
     labels = {
         RefundSource.CUSTOMER_CANCELLATION.value: _("Refund for the cancelled booking"),
-        RefundSource.LATE_PAYMENT.value: _("Refund: the payment came after the space was let go"),
+        RefundSource.AMENDMENT.value: _("Refund for the changed booking"),
+        RefundSource.LATE_PAYMENT.value: _("Refund: the payment came when it could no longer be used"),
     }
     return [{"label": labels.get(refund.source, _("Refund")), "amount_minor": refund.amount_minor}]
+
+
+def _plain(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{"label": line["label"], "amount_minor": line["amount_minor"]} for line in lines]
 
 
 def _percent(document: Document) -> Decimal | None:

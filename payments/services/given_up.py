@@ -8,7 +8,7 @@ from bookings.models import Cancellation
 from foundation import jobs
 from payments.models import Payment, Refund, RefundSource, RefundStatus
 
-DUE_ANYWAY = (RefundSource.CUSTOMER_CANCELLATION, RefundSource.LATE_PAYMENT)
+DUE_ANYWAY = (RefundSource.CUSTOMER_CANCELLATION, RefundSource.AMENDMENT, RefundSource.LATE_PAYMENT)
 
 
 def owe_the_rest(refund: Refund, payment: Payment) -> Refund | None:

@@ -10,7 +10,7 @@ from typing import Any
 from django.db.models import Exists, F, OuterRef, Q
 from djstripe.models import WebhookEventTrigger
 
-from bookings.models import Booking, Cancellation
+from bookings.models import Amendment, Cancellation
 from foundation import jobs
 from payments.gateways.base import Gone
 from payments.models import (
@@ -29,6 +29,7 @@ from payments.models import (
     StoredMethodStatus,
 )
 from payments.services import answers, checkout, methods, refund, settle
+from payments.services.due import is_payable
 
 logger = logging.getLogger(__name__)
 
@@ -67,18 +68,16 @@ def sweep(*, now: datetime) -> None:
         Q(~waits_for_approval, ~waits_for_bank, status=RefundStatus.REQUESTED, created_at__lte=ago)
         | Q(status__in=[RefundStatus.SUBMITTED, RefundStatus.UNKNOWN], submitted_at__lte=ago)
     )
-    due = Cancellation.objects.filter(
-        refund_minor__gt=0,
-        payment_refund__isnull=True,
-        booking__payments__captured_minor__gt=F("booking__payments__reserved_minor")
-        + F("booking__payments__disputed_minor"),
-    ).exclude(booking__payments__disputes__status__in=MONEY_AT_STAKE)
+    owed = Q(refund_minor__gt=0, payment_refunds__isnull=True, booking__kept_minor__gt=0)
+    cancelled = Cancellation.objects.filter(owed)
+    reduced = Amendment.objects.filter(owed, status=Amendment.Status.APPLIED)
     detaching = StoredMethod.objects.filter(status=StoredMethodStatus.REMOVING, removed_at__lte=ago)
     waiting = ProviderEvent.objects.filter(status=EventStatus.RECEIVED, received_at__lte=ago)
     oldest_first = F("last_checked_at").asc(nulls_first=True)
     _each(live.order_by(oldest_first), lambda pk: finish(pk, now=now))
     _each(followed.order_by(oldest_first), lambda pk: _settle_in_turn(pk, now=now))
-    _each(due, refund.refund_cancellation)
+    _each(cancelled.order_by("created_at"), refund.refund_cancellation)
+    _each(reduced.order_by("created_at"), refund.refund_amendment)
     _each(unsent, refund.send_refund)
     _each(detaching.order_by("removed_at"), methods.finish_removal)
     _each(unanswered, answers.send_answer)
@@ -93,9 +92,7 @@ def finish(payment_id: Any, *, now: datetime) -> Payment:
     except Gone:  # nobody paid it in time, and nobody can any more
         Payment.objects.filter(pk=payment_id, status__in=LIVE_STATUSES).update(status=PaymentStatus.CANCELLED)
         return Payment.objects.get(pk=payment_id)
-    booking = payment.booking
-    payable = booking.status == Booking.Status.HELD and booking.hold_expires_at > now
-    if payable or not payment.is_live or payment.status == PaymentStatus.PROCESSING:
+    if is_payable(payment, now=now) or not payment.is_live or payment.status == PaymentStatus.PROCESSING:
         return payment
     return checkout.withdraw(payment)
 

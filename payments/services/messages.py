@@ -13,9 +13,10 @@ from django.utils.translation import gettext as _
 from bookings.services.access import manage_url
 from bookings.services.messages import local_date, local_time, place_and_times
 from communications.catalogue import KINDS
-from communications.services import queue_message
+from communications.services import queue_message, was_queued
 from foundation.money import Money
 from payments.causes import cause_of
+from payments.models import Refund, RefundStatus
 
 BY_TEXT_TOO = {
     "payment_confirmation",
@@ -23,7 +24,11 @@ BY_TEXT_TOO = {
     "refund_issued",
     "late_payment_refunded",
     "second_payment_refunded",
+    "amendment_not_made",
 }
+
+
+UNANSWERED = (RefundStatus.REQUESTED, RefundStatus.SUBMITTED, RefundStatus.UNKNOWN)
 
 
 def tell(kind: str, booking: Any, *, about: str, document: str = "", **variables: str) -> None:
@@ -111,6 +116,18 @@ def tell_paid_too_late(payment: Any, refund: Any) -> None:
     )
 
 
+def tell_change_paid_too_late(payment: Any, refund: Any) -> None:
+    """Tell that a change was paid when it could no longer be made, so that all of that payment goes back."""
+    booking = payment.booking
+    amount = refund.amount.format(booking.contact_language)
+    with translation.override(booking.contact_language):
+        what = _(
+            "Your payment of %(amount)s came when the change could no longer be made. We are giving back all of it; you need to do "
+            "nothing for that."
+        ) % {"amount": amount}
+    tell("amendment_not_made", booking, about=str(payment.pk), amount=amount, what_happened_text=what)
+
+
 def tell_paid_twice(payment: Any, refund: Any) -> None:
     tell(
         "second_payment_refunded",
@@ -124,6 +141,14 @@ def tell_paid_twice(payment: Any, refund: Any) -> None:
 def tell_payment_failed(payment: Any) -> None:
     """Tell that a payment which was waiting for its bank came to nothing."""
     booking = payment.booking
+    if payment.amendment_id:
+        amount = payment.amount.format(booking.contact_language)
+        with translation.override(booking.contact_language):
+            what = _(
+                "Your payment of %(amount)s was waiting for your bank, and came to nothing. Nothing was taken."
+            ) % {"amount": amount}
+        tell("amendment_not_made", booking, about=str(payment.pk), amount=amount, what_happened_text=what)
+        return
     tell(
         "payment_failed",
         booking,
@@ -134,14 +159,19 @@ def tell_payment_failed(payment: Any) -> None:
     )
 
 
-def tell_refund(refund: Any) -> None:
-    """Tell of a refund in its true state: accepted by the provider, paid another way or, with its cancellation, failed at once."""
+def tell_refund(refund: Any, *, amount_minor: int | None = None, is_done: bool | None = None) -> None:
+    """Tell of a refund in its true state: accepted by the provider, paid another way or, with its cancellation, failed at once.
+
+    One in parts is told once: `amount_minor` is the sum of all, `is_done` whether all have succeeded, and the fact is what they are for.
+    """
     booking = refund.payment.booking
+    amount_minor = refund.amount_minor if amount_minor is None else amount_minor
+    is_done = refund.status == "succeeded" if is_done is None else is_done
     with translation.override(booking.contact_language):
-        amount = Money(refund.amount_minor, refund.currency).format(booking.contact_language)
+        amount = Money(amount_minor, refund.currency).format(booking.contact_language)
         if refund.source == "elsewhere":
             state = _("We paid it to you another way than by card.")
-        elif refund.status == "succeeded":
+        elif is_done:
             state = _("Your bank usually shows it within 5 to 10 days.")
         elif refund.status == "failed":
             cause = cause_of(refund.failure_code).customer
@@ -149,11 +179,11 @@ def tell_refund(refund: Any) -> None:
         else:
             state = _("It is on its way; we watch it until your bank has it.")
         note = f"credit_note:{refund.pk}"
-        if refund.cancellation_id is None:
+        if refund.cancellation_id is None or _is_told_of_cancellation(booking):
             tell(
                 "refund_issued",
                 booking,
-                about=str(refund.pk),
+                about=f"amendment:{refund.amendment_id}" if refund.amendment_id else str(refund.pk),
                 document=note,
                 amount=amount,
                 refund_status_text=state,
@@ -168,6 +198,49 @@ def tell_refund(refund: Any) -> None:
             refund_status_text=state,
             plate=booking.plate,
         )
+
+
+def tell_parts(refund: Any) -> None:
+    """Tell of a cancellation's or a change's refund once, with its whole sum, when the provider has answered for the last part.
+
+    A part that failed beside others that did not is told on its own.
+    """
+    purpose = "cancellation_id" if refund.cancellation_id else "amendment_id"
+    parts = list(Refund.objects.filter(**{purpose: getattr(refund, purpose)}).order_by("-created_at"))
+    if any(part.status in UNANSWERED for part in parts):
+        return
+    failed = [part for part in parts if part.status == RefundStatus.FAILED]
+    accepted = [part for part in parts if part.status in (RefundStatus.PENDING, RefundStatus.SUCCEEDED)]
+    told = accepted or failed
+    if not told:
+        return
+    tell_refund(
+        refund if refund in told else told[0],
+        amount_minor=sum(part.amount_minor for part in told),
+        is_done=bool(accepted) and all(part.status == RefundStatus.SUCCEEDED for part in accepted),
+    )
+    for part in failed if accepted else []:
+        tell_refund_failed(part)
+
+
+def tell_refund_waits(cancellation: Any) -> None:
+    """Tell that the booking is cancelled while a bank holds its payment: what is due comes after the bank's decision."""
+    booking = cancellation.booking
+    with translation.override(booking.contact_language):
+        tell(
+            "cancellation",
+            booking,
+            about="",
+            refund_amount=cancellation.refund.format(booking.contact_language),
+            refund_status_text=_(
+                "Your bank holds this payment and decides about it, so nothing goes back before. You hear from us when it has decided."
+            ),
+            plate=booking.plate,
+        )
+
+
+def _is_told_of_cancellation(booking: Any) -> bool:
+    return was_queued(f"{booking.reference}:cancellation:email")
 
 
 def tell_refund_failed(refund: Any) -> None:

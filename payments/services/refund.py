@@ -7,10 +7,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from bookings.models import Cancellation
+from bookings.models import Amendment, Booking, Cancellation
 from bookings.services.confirm import lock_booking
 from bookings.services.messages import queue_cancellation_without_refund
 from foundation import audit, jobs
@@ -83,6 +84,7 @@ def request_refund(
     cancellation: Cancellation | None = None,
     retries: Refund | None = None,
     needs_approval: bool | None = None,
+    amendment: Amendment | None = None,
 ) -> Refund:
     """Record that money should go back; the worker sends it, above the limit for staff once a second person approved it.
 
@@ -110,6 +112,7 @@ def request_refund(
             cancellation=cancellation,
             retries=retries,
             needs_approval=needs_approval,
+            amendment=amendment,
         )
         if source in approval.ASKED_FOR_BY_STAFF:
             audit.record(
@@ -129,39 +132,98 @@ def request_refund(
     return refund
 
 
-def refund_cancellation(cancellation_id: Any) -> Refund | None:
-    """Request the refund that a cancellation says is due, once. None when nothing was paid or nothing is left.
+def refund_cancellation(cancellation_id: Any) -> list[Refund]:
+    """Request the refund that a cancellation says is due, once, spread over the booking's payments, the latest first.
 
-    While a bank holds the money it waits: None, and the janitor asks again.
+    Nothing when nothing was paid or nothing is left. While a bank holds money that is needed for it, it waits as a whole: the end of the
+    dispute and the janitor ask again.
     """
     with transaction.atomic():
         booking = lock_booking(
             Cancellation.objects.values_list("booking_id", flat=True).get(pk=cancellation_id)
         )
         cancellation = Cancellation.objects.select_for_update().get(pk=cancellation_id)
-        if (existing := Refund.objects.filter(cancellation=cancellation).first()) is not None:
-            return existing
-        payment = (
-            Payment.objects.select_for_update()
-            .filter(booking_id=cancellation.booking_id, status=PaymentStatus.CAPTURED)
-            .exclude(refunds__source=RefundSource.LATE_PAYMENT)
-            .first()
-        )
-        if payment is not None and payment.disputes.filter(status__in=MONEY_AT_STAKE).exists():
-            return None
-        left = payment.refundable.amount_minor if payment is not None else 0
-        amount_minor = min(cancellation.refund_minor, left)
-        if payment is None or amount_minor <= 0:
-            queue_cancellation_without_refund(booking)  # told once: the message's key is the booking's
-            return None
-        return request_refund(
-            payment,
-            amount_minor=amount_minor,
+        made = _spread(
+            booking,
+            cancellation.refund_minor,
+            for_={"cancellation": cancellation},
             reason=cancellation.reason or "cancellation",
             requested_by=cancellation.requested_by,
             source=RefundSource.CUSTOMER_CANCELLATION,
-            cancellation=cancellation,
         )
+        if made is None:
+            cancellation.booking = booking
+            messages.tell_refund_waits(cancellation)
+        elif not made:
+            queue_cancellation_without_refund(booking)  # told once: the message's key is the booking's
+    return made or []
+
+
+def refund_amendment(amendment_id: Any) -> list[Refund]:
+    """Request what a change of the booking gives back, once. As refund_cancellation."""
+    with transaction.atomic():
+        booking = lock_booking(Amendment.objects.values_list("booking_id", flat=True).get(pk=amendment_id))
+        amendment = Amendment.objects.select_for_update().get(pk=amendment_id)
+        made = _spread(
+            booking,
+            amendment.refund_minor if amendment.status == Amendment.Status.APPLIED else 0,
+            for_={"amendment": amendment},
+            reason=amendment.reason or "change of the booking",
+            requested_by=amendment.requested_by,
+            source=RefundSource.AMENDMENT,
+        )
+    return made or []
+
+
+def _spread(
+    booking: Booking, due_minor: int, *, for_: dict[str, Any], reason: str, requested_by: Any, source: str
+) -> list[Refund] | None:
+    """Request a sum from the payments of a locked booking, the latest first; a repeat returns the refunds that it has.
+
+    A payment that came late or twice is given back on its own and no part of it. None: a bank holds some of the money, so nothing yet.
+    """
+    if existing := list(Refund.objects.filter(**for_)):
+        return existing
+    parts = _parts(_payments_of(booking.pk).select_for_update(), due_minor)
+    if parts is None:
+        return None
+    return [
+        request_refund(
+            payment, amount_minor=part, reason=reason, requested_by=requested_by, source=source, **for_
+        )
+        for payment, part in parts
+    ]
+
+
+def _payments_of(booking_id: Any) -> QuerySet[Payment]:
+    return (
+        Payment.objects.filter(booking_id=booking_id, status=PaymentStatus.CAPTURED)
+        .exclude(refunds__source=RefundSource.LATE_PAYMENT)
+        .order_by("-captured_at", "-created_at")
+    )
+
+
+def _parts(payments: QuerySet[Payment], due_minor: int) -> list[tuple[Payment, int]] | None:
+    """Say what of a sum each payment gives, the latest first; None while a bank holds money that is needed for it."""
+    is_disputed = False
+    parts: list[tuple[Payment, int]] = []
+    for payment in payments:
+        part = min(due_minor, payment.refundable.amount_minor)
+        if payment.disputes.filter(status__in=MONEY_AT_STAKE).exists():
+            is_disputed = True
+        elif part > 0:
+            parts.append((payment, part))
+            due_minor -= part
+    return None if due_minor > 0 and is_disputed else parts
+
+
+def part_of_cancellation(cancellation: Cancellation, payment: Payment) -> Money:
+    """Say what of a cancellation's refund comes from this payment, asked for already or not."""
+    asked = list(Refund.objects.filter(cancellation=cancellation))
+    parts = [(one.payment, one.amount_minor) for one in asked]
+    if not asked:
+        parts = _parts(_payments_of(cancellation.booking_id), cancellation.refund_minor) or []
+    return Money(sum(part for one, part in parts if one.pk == payment.pk), payment.currency)
 
 
 def send_refund(refund_id: Any) -> Refund:
@@ -296,12 +358,13 @@ def _apply(refund: Refund, payment: Payment, truth: ProviderRefund, *, now: date
             detail=f"The refund failed ({refund.failure_code}); the customer still waits for the money.",
             payment=payment,
         )
-        if before not in ACCEPTED and refund.cancellation_id is not None:
-            messages.tell_refund(
-                refund
-            )  # the word that the booking is cancelled, with what is true about its refund
-        else:
+    if refund.source == RefundSource.LATE_PAYMENT:  # told with the apology, unless it comes to nothing
+        if refund.status == RefundStatus.FAILED:
             messages.tell_refund_failed(refund)
-    elif before not in ACCEPTED and refund.source != RefundSource.LATE_PAYMENT:
-        messages.tell_refund(refund)  # a late payment's refund was told with the apology
+    elif before not in ACCEPTED and (refund.cancellation_id or refund.amendment_id):
+        messages.tell_parts(refund)
+    elif refund.status == RefundStatus.FAILED:
+        messages.tell_refund_failed(refund)
+    elif before not in ACCEPTED:
+        messages.tell_refund(refund)
     return refund

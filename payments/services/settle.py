@@ -13,6 +13,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from bookings.models import Booking
+from bookings.services.amend import AmendmentLapsed, apply_amendment, could_apply
 from bookings.services.confirm import confirm, could_confirm, lock_booking
 from bookings.services.errors import CarParkFull
 from foundation import jobs
@@ -87,7 +88,12 @@ def _intend_capture(payment_id: Any, truth: ProviderPayment) -> bool:
         payment = Payment.objects.select_for_update().get(pk=payment_id)
         if not payment.is_live or _difference(payment, truth):
             return False
-        wanted = could_confirm(booking, now=timezone.now())
+        now = timezone.now()
+        wanted = (
+            could_confirm(booking, now=now)
+            if payment.amendment is None
+            else could_apply(payment.amendment, booking, now=now)
+        )
         payment.status = PaymentStatus.PROCESSING if wanted else PaymentStatus.CANCELLED
         payment.taking_since = timezone.now() if wanted else None
         payment.save(update_fields=["status", "taking_since"])
@@ -178,30 +184,41 @@ def _difference(payment: Payment, truth: ProviderPayment) -> tuple[str, str] | N
 
 
 def _honour(payment: Payment, booking: Booking, *, now: datetime) -> None:
-    """Give the customer the booking that was paid for or, where that is impossible, all the money and the reason."""
+    """Give the customer what was paid for, the booking or its change, or where that is impossible all the money and the reason."""
     paid_before = (
-        booking.payments.filter(status=PaymentStatus.CAPTURED)
+        booking.payments.filter(status=PaymentStatus.CAPTURED, amendment=payment.amendment)
         .exclude(pk=payment.pk)
         .exclude(refunds__source=RefundSource.LATE_PAYMENT)
         .exists()
     )
-    if booking.status in PAYABLE:
-        try:
-            confirm(booking, now=now)
-        except CarParkFull:
-            pass
-        else:
-            messages.tell_paid(payment)
-            return
+    if not paid_before and _give(payment, booking, now=now):
+        messages.tell_paid(payment)
+        return
     refund_row = Refund.objects.create(
         payment=payment,
         amount_minor=payment.captured_minor,
         currency=payment.currency,
-        reason="paid a second time" if paid_before else "paid when the booking could no longer be given",
+        reason="paid a second time" if paid_before else "paid when it could no longer be given",
         source=RefundSource.LATE_PAYMENT,
     )
     jobs.defer("payments.send_refund", refund_id=str(refund_row.pk))
     if paid_before:
         messages.tell_paid_twice(payment, refund_row)
+    elif payment.amendment is not None:
+        messages.tell_change_paid_too_late(payment, refund_row)
     else:
         messages.tell_paid_too_late(payment, refund_row)
+
+
+def _give(payment: Payment, booking: Booking, *, now: datetime) -> bool:
+    """Confirm the booking, or make its change. Say whether that was possible."""
+    try:
+        if payment.amendment is not None:
+            apply_amendment(payment.amendment, booking, now=now)
+        elif booking.status in PAYABLE:
+            confirm(booking, now=now)
+        else:
+            return False
+    except (CarParkFull, AmendmentLapsed):
+        return False
+    return True

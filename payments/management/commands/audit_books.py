@@ -65,10 +65,41 @@ RULES = {
     "a lost dispute took no money in the ledger": """
         SELECT d.provider_ref FROM payments_dispute d WHERE d.status = 'lost' AND NOT EXISTS (
             SELECT 1 FROM payments_ledgertransaction t WHERE t.dispute_id = d.id AND t.kind = 'dispute')""",
-    "a booking is confirmed without being paid": """
-        SELECT b.reference FROM bookings_booking b
-        WHERE b.status IN ('confirmed', 'arrived', 'completed', 'no_show') AND b.total_minor > 0
-          AND NOT EXISTS (SELECT 1 FROM payments_payment p WHERE p.booking_id = b.id AND p.captured_minor = b.total_minor)""",
+    "a booking that stands was not paid what it costs, or more": """
+        SELECT b.reference || ' costs ' || b.total_minor || ', paid ' || COALESCE(paid.sum, 0) || ', given back by changes '
+            || COALESCE(given.sum, 0)
+        FROM bookings_booking b
+        LEFT JOIN (SELECT p.booking_id, sum(p.captured_minor) AS sum FROM payments_payment p WHERE NOT EXISTS (
+            SELECT 1 FROM payments_refund r WHERE r.payment_id = p.id AND r.source = 'late_payment') GROUP BY p.booking_id) AS paid
+            ON paid.booking_id = b.id
+        LEFT JOIN (SELECT a.booking_id, sum(a.refund_minor) AS sum FROM bookings_amendment a WHERE a.status = 'applied'
+            GROUP BY a.booking_id) AS given ON given.booking_id = b.id
+        WHERE b.status IN ('confirmed', 'arrived', 'completed', 'no_show')
+          AND b.total_minor <> COALESCE(paid.sum, 0) - COALESCE(given.sum, 0)""",
+    "a booking's price lines do not add up to its total": """
+        SELECT b.reference || ' costs ' || b.total_minor FROM bookings_booking b
+        WHERE b.total_minor <> (SELECT COALESCE(sum((line ->> 'amount_minor')::bigint), 0) FROM jsonb_array_elements(b.lines) AS line)""",
+    "a change's lines do not add up to what the booking costs more or less": """
+        SELECT b.reference || ' change ' || a.id FROM bookings_amendment a JOIN bookings_booking b ON b.id = a.booking_id
+        WHERE a.new_total_minor - a.old_total_minor <> (
+            SELECT COALESCE(sum((line ->> 'amount_minor')::bigint), 0) FROM jsonb_array_elements(a.lines) AS line)""",
+    "a change that costs more was made without being paid": """
+        SELECT b.reference || ' change ' || a.id FROM bookings_amendment a JOIN bookings_booking b ON b.id = a.booking_id
+        WHERE a.status = 'applied' AND a.difference_minor > 0 AND NOT EXISTS (
+            SELECT 1 FROM payments_payment p WHERE p.amendment_id = a.id AND p.captured_minor = a.difference_minor)""",
+    "a change that waits for payment has not its space": """
+        SELECT b.reference || ' change ' || a.id FROM bookings_amendment a JOIN bookings_booking b ON b.id = a.booking_id
+        WHERE a.status = 'held' AND NOT (SELECT COALESCE(range_agg(o.period), '{}'::tstzmultirange) FROM bookings_occupancy o
+            WHERE o.booking_id = b.id AND o.released_at IS NULL) @> tstzrange(a.new_start_at, a.new_end_at)""",
+    "a change that does not wait for payment takes space": """
+        SELECT b.reference || ' change ' || a.id FROM bookings_amendment a JOIN bookings_booking b ON b.id = a.booking_id
+        JOIN bookings_occupancy o ON o.amendment_id = a.id WHERE a.status <> 'held' AND o.released_at IS NULL""",
+    "a change is stuck": """
+        SELECT b.reference || ' change ' || a.id FROM bookings_amendment a JOIN bookings_booking b ON b.id = a.booking_id
+        WHERE a.status = 'held' AND a.hold_expires_at < now() - interval '1 hour'""",
+    "money was captured for a change that was not made, and no refund is under way": """
+        SELECT p.id::text FROM payments_payment p JOIN bookings_amendment a ON a.id = p.amendment_id
+        WHERE p.captured_minor > p.reserved_minor AND a.status <> 'applied'""",
     "money was captured for a booking that was not given, and no refund is under way": """
         SELECT b.reference FROM bookings_booking b JOIN payments_payment p ON p.booking_id = b.id
         WHERE p.captured_minor > 0 AND b.status IN ('held', 'expired')
@@ -95,19 +126,21 @@ RULES = {
         WHERE p.currency <> b.currency""",
     "a booking was paid twice, and no refund of the second payment is under way": """
         SELECT b.reference FROM bookings_booking b JOIN payments_payment p ON p.booking_id = b.id
-        WHERE p.captured_minor > p.reserved_minor GROUP BY b.reference HAVING count(*) > 1""",
+        WHERE p.captured_minor > p.reserved_minor GROUP BY b.reference, p.amendment_id HAVING count(*) > 1""",
     "a paid booking was cancelled without a record of what is due": """
         SELECT b.reference FROM bookings_booking b JOIN payments_payment p ON p.booking_id = b.id
         WHERE b.status = 'cancelled' AND p.captured_minor > p.reserved_minor
           AND NOT EXISTS (SELECT 1 FROM bookings_cancellation c WHERE c.booking_id = b.id)""",
-    "a booking's refunded sum is not that of its payments": """
-        SELECT b.reference FROM bookings_booking b LEFT JOIN payments_payment p ON p.booking_id = b.id
-        GROUP BY b.id HAVING b.refunded_minor <> COALESCE(sum(LEAST(p.captured_minor, p.reserved_minor + COALESCE(
+    "what a booking says we hold of its money is not what its payments say": """
+        SELECT b.reference FROM bookings_booking b LEFT JOIN payments_payment p ON p.booking_id = b.id AND NOT EXISTS (
+            SELECT 1 FROM payments_refund r WHERE r.payment_id = p.id AND r.source = 'late_payment')
+        GROUP BY b.id HAVING b.kept_minor <> COALESCE(sum(p.captured_minor - LEAST(p.captured_minor, p.reserved_minor + COALESCE(
             (SELECT sum(d.amount_minor) FROM payments_dispute d WHERE d.payment_id = p.id AND d.status = 'lost'), 0))), 0)""",
     "a booking that stands has no space": """
         SELECT b.reference FROM bookings_booking b
         WHERE b.status IN ('held', 'confirmed', 'arrived')
-          AND NOT EXISTS (SELECT 1 FROM bookings_occupancy o WHERE o.booking_id = b.id AND o.released_at IS NULL)""",
+          AND NOT EXISTS (SELECT 1 FROM bookings_occupancy o WHERE o.booking_id = b.id AND o.released_at IS NULL
+              AND o.amendment_id IS NULL AND o.period = tstzrange(b.start_at, b.end_at))""",
     "a day gate does not count the stays of its day": """
         SELECT g.pool_id || ' on ' || g.utc_day || ': ' || g.touch || ', not ' || count(o.id)
         FROM bookings_capacitygate g LEFT JOIN bookings_occupancy o ON o.pool_id = g.pool_id AND o.released_at IS NULL
@@ -126,7 +159,8 @@ RULES = {
         WHERE status IN ('created', 'submitted', 'unknown') AND created_at < now() - interval '1 hour'
         UNION ALL
         SELECT p.id || ' ' || p.status FROM payments_payment p JOIN bookings_booking b ON b.id = p.booking_id
-        WHERE p.status = 'requires_action' AND b.status <> 'held' AND p.created_at < now() - interval '1 hour'""",
+        LEFT JOIN bookings_amendment a ON a.id = p.amendment_id
+        WHERE p.status = 'requires_action' AND COALESCE(a.status, b.status) <> 'held' AND p.created_at < now() - interval '1 hour'""",
     "a refund is stuck": """
         SELECT r.id || ' ' || r.status FROM payments_refund r
         WHERE r.status IN ('requested', 'submitted', 'unknown')
@@ -142,12 +176,16 @@ RULES = {
     "an event is stuck": """
         SELECT event_ref FROM payments_providerevent
         WHERE status = 'received' AND received_at < now() - interval '1 hour'""",
-    "a cancellation's refund was not requested": """
-        SELECT b.reference FROM bookings_cancellation c JOIN bookings_booking b ON b.id = c.booking_id
-        JOIN payments_payment p ON p.booking_id = b.id AND p.captured_minor > p.reserved_minor + p.disputed_minor
-        WHERE c.refund_minor > 0 AND NOT EXISTS (SELECT 1 FROM payments_refund r WHERE r.cancellation_id = c.id)
-          AND c.created_at < now() - interval '10 minutes'
-          AND NOT EXISTS (SELECT 1 FROM payments_dispute d WHERE d.payment_id = p.id AND d.status IN ('needs_response', 'under_review'))""",
+    "a cancellation's or a change's refund was not requested": """
+        SELECT b.reference FROM bookings_booking b JOIN (
+            SELECT c.booking_id, c.created_at FROM bookings_cancellation c WHERE c.refund_minor > 0
+                AND NOT EXISTS (SELECT 1 FROM payments_refund r WHERE r.cancellation_id = c.id)
+            UNION ALL
+            SELECT a.booking_id, a.applied_at FROM bookings_amendment a WHERE a.refund_minor > 0 AND a.status = 'applied'
+                AND NOT EXISTS (SELECT 1 FROM payments_refund r WHERE r.amendment_id = a.id)) AS owed ON owed.booking_id = b.id
+        WHERE b.kept_minor > 0 AND owed.created_at < now() - interval '10 minutes'
+          AND NOT EXISTS (SELECT 1 FROM payments_dispute d JOIN payments_payment p ON p.id = d.payment_id
+              WHERE p.booking_id = b.id AND d.status IN ('needs_response', 'under_review'))""",
 }
 
 
