@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 
-from sandbox import control, screens, sendgrid, twilio
+from sandbox import bank, control, screens, sendgrid, twilio
 from sandbox.core import Options, Sandbox
 from sandbox.paypal import api as paypal_api
 from sandbox.paypal import browser as paypal_browser
@@ -30,6 +30,7 @@ def create_app(options: Options) -> Flask:
         module.plug_in(box)
     app.register_blueprint(control.blueprint)
     app.register_blueprint(screens.blueprint)
+    app.register_blueprint(bank.blueprint)
     app.before_request(_refuse_other_sites)
     app.register_error_handler(HTTPException, _say_plainly)
     return app
