@@ -226,6 +226,10 @@ class Gateway(Protocol):
     resend_window_hours: int
     publishable_key: str
 
+    @property
+    def is_configured(self) -> bool:
+        """Whether we have its keys."""
+
     def takes(self, amount: Money) -> bool:
         """Say whether the provider is configured and can take exactly this amount."""
 

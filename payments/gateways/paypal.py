@@ -105,9 +105,13 @@ class PayPalGateway(WithoutSavedMethods):
             )
         )
 
+    @property
+    def is_configured(self) -> bool:
+        return bool(settings.PAYPAL_CLIENT_ID)
+
     def takes(self, amount: Money) -> bool:
         """PayPal is optional, has its own list of currencies, and its own idea of their decimals."""
-        if not settings.PAYPAL_CLIENT_ID or amount.currency not in CURRENCIES or amount.major > LARGEST_MAJOR:
+        if not self.is_configured or amount.currency not in CURRENCIES or amount.major > LARGEST_MAJOR:
             return False
         return amount.currency not in WHOLE_UNITS or amount.major == amount.major.to_integral_value()
 

@@ -58,6 +58,7 @@ def read_statement(
 
     payments, refunds, movements, payouts = [], [], [], []
     returned = {row.get("paypal_reference_id") for row in rows if _code(row) == WITHDRAWAL_RETURNED}
+    listed = {row["transaction_id"] for row in rows}
     for row in rows:
         code, amount = _code(row), _minor(row["transaction_amount"])
         currency, at = row["transaction_amount"]["currency_code"], _moment(row["transaction_initiation_date"])
@@ -91,12 +92,14 @@ def read_statement(
             kind = MovementKind.PAYOUT
             payouts.append(
                 ListedPayout(
-                    ref=ref, status="failed" if ref in returned else STATUS_OF_PAYOUT[status], amount_minor=abs(amount), currency=currency, made_at=at,
-                    arrives_on=_arrival(at, status),
+                    ref=ref, status="failed" if ref in returned else STATUS_OF_PAYOUT[status],
+                    amount_minor=abs(amount), currency=currency, made_at=at, arrives_on=_arrival(at, status),
                 )
             )  # fmt: skip
         elif code == WITHDRAWAL_RETURNED:
             kind, moved_by = MovementKind.PAYOUT, about
+            if about not in listed:  # it was made before this window
+                payouts.append(ListedPayout(about, "failed", abs(amount), currency, at, None))
         movements.append(
             Movement(
                 ref=ref, kind=kind, object_ref=moved_by, payment_ref=payment_ref, amount_minor=amount, net_minor=amount - fee,

@@ -99,8 +99,12 @@ class StripeGateway:
             http_client=stripe.RequestsClient(timeout=settings.STRIPE_TIMEOUT_SECONDS),
         )
 
-    def takes(self, amount: Money) -> bool:
+    @property
+    def is_configured(self) -> bool:
         return bool(settings.STRIPE_SECRET_KEY)
+
+    def takes(self, amount: Money) -> bool:
+        return self.is_configured
 
     def create_payment(self, payment: Any, *, customer_ref: str) -> ProviderPayment:
         """Create the intent under the payment's own key, so a repeat finds the first one."""

@@ -27,8 +27,9 @@ from payments.models import (
     RefundStatus,
     StoredMethod,
     StoredMethodStatus,
+    StrayRefund,
 )
-from payments.services import answers, checkout, methods, refund, settle
+from payments.services import answers, checkout, methods, refund, settle, strays
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +60,7 @@ def sweep(*, now: datetime) -> None:
         booking__payments__captured_minor__gt=F("booking__payments__reserved_minor")
         + F("booking__payments__disputed_minor"),
     ).exclude(booking__payments__disputes__status__in=MONEY_AT_STAKE)
+    unsent_strays = StrayRefund.objects.filter(status__in=strays.UNSENT, created_at__lte=ago)
     detaching = StoredMethod.objects.filter(status=StoredMethodStatus.REMOVING, removed_at__lte=ago)
     waiting = ProviderEvent.objects.filter(status=EventStatus.RECEIVED, received_at__lte=ago)
     oldest_first = F("last_checked_at").asc(nulls_first=True)
@@ -66,6 +68,7 @@ def sweep(*, now: datetime) -> None:
     _each(followed.order_by(oldest_first), lambda pk: _settle_in_turn(pk, now=now))
     _each(due, refund.refund_cancellation)
     _each(unsent, refund.send_refund)
+    _each(unsent_strays, strays.send_refund)
     _each(detaching.order_by("removed_at"), methods.finish_removal)
     _each(unanswered, answers.send_answer)
     _each(waiting, lambda pk: jobs.defer("payments.process_event", queueing_lock=f"event:{pk}", event_id=pk))
