@@ -10,6 +10,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import F
 
+from foundation.money import Money
 from payments.gateways.statement import Movement
 from payments.models import Break, BreakKind
 
@@ -88,7 +89,10 @@ def keep_unbooked(provider: str, movements: Mapping[str, Iterable[Movement]]) ->
                 provider=provider,
                 provider_ref=ref,
                 detail="Money moved at the provider and our books do not know why: "
-                + ", ".join(f"{one.net_minor} {one.currency} ({one.kind})" for one in moved),
+                + ", ".join(
+                    f"{Money(one.net_minor, one.currency).to_major()} {one.currency} ({one.kind})"
+                    for one in moved
+                ),
                 currency=moved[0].currency,
             )
             home = _home(provider, ref)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from foundation.money import Money
 from payments.gateways.base import ProviderDispute, ProviderPayment, ProviderRefund
 from payments.models import (
     BreakKind,
@@ -29,6 +30,11 @@ class Difference:
     detail: str
 
 
+def said(amount_minor: int, currency: str) -> str:
+    """An amount in the detail of a break, the same in every language: 50.00 GBP."""
+    return f"{Money(amount_minor, currency).to_major()} {currency}" if currency else str(amount_minor)
+
+
 def differences(payment: Payment, truth: ProviderPayment) -> list[Difference]:
     """Return where our books and the provider's fresh truth disagree about a payment, its fee, refunds and disputes."""
     ref = payment.provider_ref or truth.ref
@@ -50,7 +56,7 @@ def differences(payment: Payment, truth: ProviderPayment) -> list[Difference]:
         ]
     taken = truth.captured_minor if truth.status == PaymentStatus.CAPTURED else 0
     if taken and taken != payment.amount_minor:
-        detail = f"We asked for {payment.amount_minor} {payment.currency}; the provider has {taken}."
+        detail = f"We asked for {said(payment.amount_minor, payment.currency)}; the provider took {said(taken, truth.currency)}."
         return [Difference(BreakKind.AMOUNT, ref, detail)]
     if taken != payment.captured_minor:
         return [
@@ -85,7 +91,7 @@ def _of_fee(payment: Payment, truth: ProviderPayment, ref: str) -> list[Differen
     here = booked_fees([payment.pk]).get(payment.pk, (0, truth.fee_currency))
     if here == (truth.fee_minor, truth.fee_currency):
         return []
-    detail = f"The fee is {here[0]} {here[1]} in our books; the provider took {truth.fee_minor} {truth.fee_currency}."
+    detail = f"The fee is {said(*here)} in our books; the provider took {said(truth.fee_minor, truth.fee_currency)}."
     return [Difference(BreakKind.AMOUNT, ref, detail)]
 
 
@@ -108,7 +114,7 @@ def _of_refund(payment: Payment, truth: ProviderRefund) -> list[Difference]:
         detail = "A refund made at the provider does not fit what is left of the payment."
         return [Difference(BreakKind.AMOUNT, truth.ref, detail)]
     if (here.amount_minor, here.currency) != (truth.amount_minor, truth.currency):
-        detail = f"The refund is {here.amount_minor} {here.currency} here and {truth.amount_minor} {truth.currency} there."
+        detail = f"The refund is {said(here.amount_minor, here.currency)} here and {said(truth.amount_minor, truth.currency)} there."
         return [Difference(BreakKind.AMOUNT, truth.ref, detail)]
     if here.status != truth.status:
         return [
@@ -125,7 +131,7 @@ def _missing_refunds(payment: Payment, truth: ProviderPayment) -> list[Differenc
         Difference(
             BreakKind.MISSING_REMOTE,
             one.provider_ref or str(one.pk),
-            f"A refund of {one.amount_minor} {one.currency} that is {one.status} here is unknown there.",
+            f"A refund of {said(one.amount_minor, one.currency)} that is {one.status} here is unknown there.",
         )
         for one in payment.refunds.filter(status__in=EXPECTED_THERE)
         if one.provider_ref not in there and str(one.pk) not in there

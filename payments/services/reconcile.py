@@ -47,7 +47,7 @@ from payments.models import (
     StrayRefund,
 )
 from payments.services import breaks, payouts, settle, strays
-from payments.services.comparison import EXPECTED_THERE, booked_fees, differences
+from payments.services.comparison import EXPECTED_THERE, booked_fees, differences, said
 from payments.services.recheck import close_what_is_gone
 
 logger = logging.getLogger(__name__)
@@ -455,9 +455,7 @@ def _heal(suspect: Payment, gateway: Gateway) -> tuple[bool, list[Finding]]:
     if truth is None:
         if payment.status != PaymentStatus.CAPTURED:
             return has_changed, []
-        detail = (
-            f"We took {payment.captured_minor} {payment.currency} with it; the provider does not know it."
-        )
+        detail = f"We took {said(payment.captured_minor, payment.currency)} with it; the provider does not know it."
         return has_changed, [
             Finding(BreakKind.MISSING_REMOTE, payment.provider_ref or str(payment.pk), detail, payment)
         ]
@@ -500,11 +498,11 @@ def _strays(provider: str, statement: Statement, books: _Books, *, now: datetime
         named = books.by_id.get(listed.our_id)
         charge = (listed.object_ref, listed.amount_minor, listed.currency)
         if named is not None and named.provider_ref != listed.ref:
-            detail = f"The provider took {listed.amount_minor} {listed.currency} for this payment with another object than we know"
+            detail = f"The provider took {said(listed.amount_minor, listed.currency)} for this payment with another object than we know"
             detail += f" ({named.provider_ref}, {named.status} here)." if named.provider_ref else "."
             found.append(Finding(BreakKind.DUPLICATE, listed.ref, detail, named, *charge))
         else:
-            detail = f"The provider took {listed.amount_minor} {listed.currency} for a payment that we do not know."
+            detail = f"The provider took {said(listed.amount_minor, listed.currency)} for a payment that we do not know."
             if listed.our_id:
                 detail += f" It names our payment {listed.our_id[:64]}."
             found.append(Finding(BreakKind.MISSING_LOCAL, listed.ref, detail, None, *charge))
@@ -597,20 +595,18 @@ def _compare_balances(
             or 0
         )
         explained = -pending.get(code, 0) + on_breaks.get(code, 0) + tally.in_flight.get(code, 0)
+        unexplained = amount - ours - explained
         line = {
             "currency": code, "provider": amount, "ours": ours, "refunds_on_their_way": -pending.get(code, 0),
             "on_breaks": on_breaks.get(code, 0), "too_young": tally.in_flight.get(code, 0),
-            "payouts_in_transit": in_transit.get(code, 0), "unexplained": amount - ours - explained,
+            "payouts_in_transit": in_transit.get(code, 0), "unexplained": unexplained,
         }  # fmt: skip
         tally.balances.append(line)
-        unexplained = line["unexplained"]
         about = Break.objects.filter(
             kind=BreakKind.BALANCE, provider=provider, provider_ref=code, resolved_at__isnull=True
         ).first()
         if unexplained and unexplained_before.get(code) == unexplained:
-            detail = (
-                f"The provider holds {unexplained} {code} more than our books and open questions explain."
-            )
+            detail = f"The provider holds {said(unexplained, code)} more than our books and open questions explain."
             if about is not None and about.detail != detail:
                 tally.closed += breaks.close_by_itself(
                     about, note="The difference is another one now.", now=now

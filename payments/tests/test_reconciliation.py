@@ -338,7 +338,7 @@ def test_the_wrong_balance_is_asked_about_only_when_it_stays(sandbox: Any, name:
     assert run(name).opened == 0
     assert run(name).opened == 1
     assert open_breaks() == [("balance", "GBP")]
-    assert "-77 GBP" in Break.objects.get(kind="balance").detail
+    assert "-0.77 GBP" in Break.objects.get(kind="balance").detail
     Break.objects.filter(provider_ref="x").update(movements={}, unbooked_minor=0)
     assert run(name).closed == 1
     assert Break.objects.get(kind="balance").resolution == "The balances agree now."
