@@ -26,7 +26,7 @@ from foundation.errors import DomainError
 from foundation.money import Money
 from payments.admin.shared import demand, link_to, page_of
 from payments.gateways import gateway_for
-from payments.models import Break, StrayRefund
+from payments.models import Break, Provider, StrayRefund
 from payments.services import desk, recheck, strays
 
 RESOLVE_PERMISSION = "payments.change_break"
@@ -141,7 +141,7 @@ class BreakAdmin(ReadOnlyAdmin):
     """Where the books and a provider disagree. A person looks, settles it, and says how."""
 
     list_display = [
-        "kind", "state_badge", "age", "provider", "reference", "booking_text", "taken_text", "detail_text", "resolved_by",
+        "kind", "state_badge", "age", "provider_text", "reference", "booking_text", "taken_text", "detail_text",
     ]  # fmt: skip
     list_filter = [OpenBreakFilter, "kind", "provider"]
     list_select_related = ["payment__booking", "resolved_by"]
@@ -151,7 +151,14 @@ class BreakAdmin(ReadOnlyAdmin):
     show_full_result_count = False
     # The queue: what is open, the oldest first; then what was settled last.
     ordering = [F("resolved_at").desc(nulls_first=True), "opened_at"]
-    actions_detail = ["look_action", "refund_action", "not_ours_action", "confirm_action", "resolve_action"]
+    actions_detail = [
+        "look_action",
+        {
+            "title": _("Settle it…"),
+            "icon": "rule",
+            "items": ["refund_action", "not_ours_action", "confirm_action", "resolve_action"],
+        },
+    ]
     readonly_fields = [
         "state_text",
         "booking_text",
@@ -162,7 +169,7 @@ class BreakAdmin(ReadOnlyAdmin):
         "age",
     ]
     fields = [
-        "kind", "state_text", "age", "provider", "at_provider", "booking_text", "payment", "detail", "taken_text", "unbooked_text",
+        "kind", "state_text", "age", "provider_text", "at_provider", "booking_text", "payment", "detail", "taken_text", "unbooked_text",
         "refund_text", "opened_at", "resolved_at", "resolved_by", "resolution",
     ]  # fmt: skip
 
@@ -297,6 +304,7 @@ class BreakAdmin(ReadOnlyAdmin):
             "break": found,
             "break_page": page_of(found),
             "at_provider": self.at_provider(found),
+            "provider": self.provider_text(found),
             "act": act,
             "preview": preview,
             "refund": strays.refund_to_confirm(found) if act.name == "confirm" else None,
@@ -319,6 +327,10 @@ class BreakAdmin(ReadOnlyAdmin):
     @display(description=_("age"), ordering="opened_at")
     def age(self, found: Break) -> str:
         return timesince(found.opened_at, found.resolved_at or timezone.now(), depth=1)
+
+    @display(description=_("provider"), ordering="provider")
+    def provider_text(self, found: Break) -> str:
+        return Provider(found.provider).label
 
     @display(description=_("reference"), ordering="provider_ref")
     def reference(self, found: Break) -> SafeString:

@@ -25,7 +25,15 @@ from payments.models import Payout, Provider, ReconciliationRun
 from payments.services import reconcile
 
 START_PERMISSION = "payments.start_reconciliation"
-EXPLAINED_BY = ("refunds_on_their_way", "on_breaks", "too_young")
+FIGURES = (
+    ("provider", _("The provider holds")),
+    ("ours", _("Our books say")),
+    ("refunds_on_their_way", _("Refunds on their way")),
+    ("on_breaks", _("Told by breaks")),
+    ("too_young", _("Too young to judge")),
+    ("unexplained", _("Unexplained")),
+    ("payouts_in_transit", _("Payouts that have not arrived")),
+)
 
 
 class StartForm(forms.Form):
@@ -133,12 +141,14 @@ class ReconciliationRunAdmin(ReadOnlyAdmin):
 
     @display(description=_("balances"))
     def balances_text(self, run: ReconciliationRun) -> SafeString | str:
-        names = ("provider", "ours", *EXPLAINED_BY, "payouts_in_transit", "unexplained")
-        lines = [
-            {"currency": line["currency"], **{name: Money(line[name], line["currency"]) for name in names}}
-            for line in run.balances
+        codes = [line["currency"] for line in run.balances]
+        rows = [
+            (label, name == "unexplained", [Money(line[name], line["currency"]) for line in run.balances])
+            for name, label in FIGURES
         ]
-        return render_to_string("admin/payments/balances.html", {"lines": lines}) if lines else "-"
+        return (
+            render_to_string("admin/payments/balances.html", {"codes": codes, "rows": rows}) if codes else "-"
+        )
 
 
 @admin.register(Payout)

@@ -30,18 +30,21 @@ def open_break(
 ) -> bool:
     """Ask the question once while it is open; a repeat changes nothing. Returns whether it was asked now.
 
-    What a person answered is not asked again while the facts in `detail` are the same. `object_ref`, `taken_minor` and `currency`
-    name a charge that is not in our books and can be refunded at the provider.
+    What a person answered is not asked again: for a charge that is not in our books not at all, unless it was sent back and is there
+    again; for the rest while the facts in `detail` are the same. `object_ref`, `taken_minor` and `currency` name such a charge.
     """
     same = Break.objects.filter(kind=kind, provider=provider, provider_ref=provider_ref)
     is_open = same.filter(resolved_at__isnull=True)
     if is_open.exists():
         if object_ref:  # a webhook asked first and did not know the charge
             is_open.filter(object_ref="").update(
-                object_ref=object_ref, taken_minor=taken_minor, currency=currency
+                object_ref=object_ref, taken_minor=taken_minor, currency=currency, detail=detail
             )
         return False
-    if same.filter(resolved_by__isnull=False, detail=detail).exists():
+    answered = same.filter(resolved_by__isnull=False, stray_refund__isnull=True)
+    if kind not in (BreakKind.MISSING_LOCAL, BreakKind.DUPLICATE):
+        answered = answered.filter(detail=detail)
+    if answered.exists():
         return False
     Break.objects.bulk_create(
         [

@@ -131,7 +131,7 @@ def reconcile(
         if tally.failed:
             error = f"{tally.failed} payments could not be settled: see the log."
     except Unavailable:
-        error = "The provider did not answer. The next run begins again."
+        error = "The provider did not answer, or refused our keys (see the log). The next run begins again."
     except OutcomeUnknown:
         error = "The provider did not say how it went. The next run looks again."
     except (Rejected, Interrupted) as problem:

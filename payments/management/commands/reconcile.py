@@ -13,6 +13,7 @@ from payments.gateways import configured
 from payments.gateways.base import ProviderError
 from payments.models import Break, Provider
 from payments.services import reconcile
+from payments.services.comparison import said
 
 
 class Command(BaseCommand):
@@ -54,9 +55,20 @@ class Command(BaseCommand):
         self._row("", "checked", "healed", "breaks opened", "breaks closed")
         self._row(name, run.checked, run.healed, run.opened, run.closed)
         for line in run.balances:
+            held, ours, refunds, told, young, unexplained = (
+                said(line[key], line["currency"])
+                for key in (
+                    "provider",
+                    "ours",
+                    "refunds_on_their_way",
+                    "on_breaks",
+                    "too_young",
+                    "unexplained",
+                )
+            )
             self.stdout.write(
-                f"{name} holds {line['provider']} {line['currency']} in minor units; our books say {line['ours']};"
-                f" unexplained {line['unexplained']}"
+                f"{name} holds {held}; our books say {ours}; refunds on their way {refunds}, told by breaks {told},"
+                f" too young {young}; unexplained {unexplained}"
             )
         if run.error:
             self.stdout.write(f"{name}: {run.error}")
