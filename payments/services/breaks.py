@@ -121,11 +121,14 @@ def keep_unbooked(provider: str, movements: Mapping[str, Iterable[Movement]]) ->
 
 def forget_booked(provider: str, booked: set[str]) -> None:
     """Take off the breaks what our books hold by now."""
-    for found in Break.objects.filter(provider=provider).exclude(movements={}):
-        if booked & set(found.movements):
-            with transaction.atomic():
-                row = Break.objects.select_for_update().get(pk=found.pk)
-                _write(row, {ref: net for ref, net in row.movements.items() if ref not in booked})
+    if not booked:
+        return
+    for key in Break.objects.filter(provider=provider, movements__has_any_keys=booked).values_list(
+        "pk", flat=True
+    ):
+        with transaction.atomic():
+            row = Break.objects.select_for_update().get(pk=key)
+            _write(row, {ref: net for ref, net in row.movements.items() if ref not in booked})
 
 
 def _home(provider: str, ref: str) -> Break | None:

@@ -23,6 +23,7 @@ from payments.models import (
     Payment,
     PaymentStatus,
     ProviderEvent,
+    ReconciliationRun,
     Refund,
     RefundStatus,
     StoredMethod,
@@ -95,7 +96,8 @@ def _settle_in_turn(payment_id: Any, *, now: datetime) -> Payment:
 
 
 def purge(*, now: datetime) -> None:
-    """Forget inbox rows after 90 days and raw webhook deliveries after 7."""
+    """Forget inbox rows and reconciliation runs after 90 days, and raw webhook deliveries after 7."""
+    ReconciliationRun.objects.filter(started_at__lt=now - KEEP_EVENTS).delete()
     ProviderEvent.objects.filter(received_at__lt=now - KEEP_EVENTS).exclude(
         status=EventStatus.RECEIVED
     ).delete()

@@ -383,7 +383,11 @@ def _suspects(gateway: Gateway, statement: Statement, books: _Books, *, now: dat
             found[ours.pk] = ours
     for moved in statement.movements:
         ours = books.by_ref.get(moved.payment_ref)
-        if moved.kind == MovementKind.DISPUTE and ours is not None and not _is_booked_dispute(moved, ours):
+        if (
+            moved.kind == MovementKind.DISPUTE
+            and ours is not None
+            and not _is_booked_dispute(moved, ours, statement)
+        ):
             found[ours.pk] = ours
     listed_by = now - gateway.listed_within
     there = {one.ref for one in statement.payments if one.status == PaymentStatus.CAPTURED}
@@ -532,25 +536,38 @@ def _booked(provider: str, statement: Statement) -> set[str]:
             (
                 one.kind == MovementKind.CHARGE
                 and ours is not None
-                and (ours.captured_minor, ours.currency) == (one.amount_minor, one.currency)
+                and ours.status == PaymentStatus.CAPTURED
+                and (ours.captured_minor == one.amount_minor or ours.currency != one.currency)
             )
             or (one.kind in (MovementKind.REFUND, MovementKind.REFUND_RETURNED) and one.object_ref in refunds)
             or (one.kind == MovementKind.PAYOUT and one.object_ref in paid_out)
-            or (one.kind == MovementKind.DISPUTE and ours is not None and _is_booked_dispute(one, ours))
+            or (
+                one.kind == MovementKind.DISPUTE
+                and ours is not None
+                and _is_booked_dispute(one, ours, statement)
+            )
         ):
             found.add(one.ref)
     return found
 
 
-def _is_booked_dispute(moved: Movement, ours: Payment) -> bool:
-    """Whether the ledger has the movement: under its reference or, where a provider names movements differently, of this amount."""
+def _is_booked_dispute(moved: Movement, ours: Payment, statement: Statement) -> bool:
+    """Whether the ledger has the movement: under its reference or, where a provider gives each notice another one, as many of this
+    amount as the account shows.
+    """
     rows = LedgerTransaction.objects.filter(
         payment=ours, kind="dispute" if moved.amount_minor < 0 else "dispute_reversal"
     )
     if rows.filter(source_key__endswith=f":{moved.ref}").exists():
         return True
     same = rows.filter(entries__account="provider_balance", entries__amount_minor=moved.amount_minor)
-    return same.exclude(source_key__contains=":txn_").exists()
+    shown = [
+        one
+        for one in statement.movements
+        if (one.kind, one.payment_ref, one.amount_minor)
+        == (MovementKind.DISPUTE, moved.payment_ref, moved.amount_minor)
+    ]
+    return same.count() >= len(shown)
 
 
 def _skew(statement: Statement, books: _Books, *, now: datetime) -> int:

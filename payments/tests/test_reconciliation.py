@@ -144,6 +144,33 @@ def test_a_payment_whose_reference_we_never_learnt_is_found_by_our_id_on_it(sand
     assert (payment.status, Break.objects.count()) == ("captured", 0)
 
 
+def test_when_every_webhook_is_dropped_one_run_per_provider_makes_the_books_equal(sandbox: Any) -> None:
+    for name, url in (("stripe", "stripe/webhook/"), ("paypal", "webhooks/paypal/")):
+        sandbox.post("/webhooks/mode", {"mode": "drop", "provider": name})
+        sandbox.post(
+            "/webhooks/endpoints",
+            {"provider": name, "url": f"http://127.0.0.1:1/{url}", "secret": "whsec_x" * 5},
+        )
+    card, returned, disputed = paid_by_card(), captured(), captured()
+    provider().v1.refunds.create({"payment_intent": returned.provider_ref or "", "amount": 500})
+    sandbox.post("/stripe-disputes", {"payment_intent": disputed.provider_ref})
+    session = checkout(booking(), provider="paypal")
+    approve(session, buyer="review")
+    assert settle(session.payment.pk).status == "processing"
+    (pending,) = at_paypal(sandbox, "pending")
+    sandbox.post(f"/paypal-captures/{pending['id']}", {"status": "COMPLETED"})
+    sandbox.post("/payouts.json", {"provider": "stripe", "currency": "gbp", "amount_minor": 1000})
+    assert {row["status"] for row in sandbox.get("/webhooks.json")["deliveries"]} == {"dropped"}
+    assert (run().error, run("paypal").error) == ("", "")
+    statuses = dict(Payment.objects.values_list("pk", "status"))
+    assert (statuses[card.pk], statuses[session.payment.pk]) == ("captured", "captured")
+    for name in ("stripe", "paypal"):
+        assert ours(name) == theirs(sandbox, name)
+        assert counts(run(name))[1:] == (0, 0, 0)
+        assert [line["unexplained"] for line in run(name).balances] == [0]
+    assert Break.objects.count() == 0
+
+
 def test_what_is_younger_than_the_grace_is_left_to_its_normal_way(sandbox: Any) -> None:
     payment = paid_by_card()
     stray_charge()
