@@ -8,15 +8,13 @@ the same window changes nothing.
 from __future__ import annotations
 
 import logging
-import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.db import IntegrityError, transaction
-from django.db.models import Q, Sum
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -26,38 +24,30 @@ from payments.gateways import configured, gateway_for
 from payments.gateways.base import Gateway, Gone, OutcomeUnknown, Rejected, Unavailable
 from payments.gateways.statement import (
     Balance,
-    ListedPayment,
-    ListedRefund,
     Movement,
-    MovementKind,
     Statement,
 )
 from payments.models import (
     Break,
     BreakKind,
-    LedgerEntry,
-    LedgerTransaction,
     Payment,
     PaymentStatus,
-    Payout,
-    PayoutStatus,
     ReconciliationRun,
-    Refund,
     RefundStatus,
     StrayRefund,
 )
-from payments.services import breaks, payouts, settle, strays
-from payments.services.comparison import EXPECTED_THERE, booked_fees, differences, said
+from payments.services import balances, breaks, matching, payouts, settle, strays
+from payments.services.comparison import differences, said
+from payments.services.matching import Finding
 from payments.services.recheck import close_what_is_gone
 
 logger = logging.getLogger(__name__)
 
-GRACE = timedelta(minutes=2)  # what is younger is still on its normal way: return page, webhook, janitor
 MARGIN = timedelta(minutes=15)  # the provider's clock and ours differ, and both ends of a window count
 SLICE = timedelta(days=3)  # one listing at a time
 SILENT_AFTER = timedelta(minutes=10)  # a run without a sign of life was killed
 SKEW_TOLERATED = timedelta(minutes=2)  # Stripe refuses signatures that are five minutes off
-CHUNK = 500
+MOST_RECHECKED = 500
 LATELY_DAYS, MONTH_DAYS = 3, 30
 
 
@@ -69,19 +59,6 @@ class AlreadyReconciling(DomainError):
 class Interrupted(DomainError):
     code = "interrupted"
     message = _("Another run took over, for this one was silent too long.")
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A difference that no settling cures: what the break will say. `is_new` is False where the question is open or answered."""
-
-    kind: str
-    provider_ref: str
-    detail: str
-    payment: Payment | None = None
-    object_ref: str = ""
-    taken_minor: int = 0
-    currency: str = ""
 
 
 @dataclass
@@ -103,18 +80,6 @@ class Tally:
 
     def add_in_flight(self, currency: str, amount_minor: int) -> None:
         self.in_flight[currency] = self.in_flight.get(currency, 0) + amount_minor
-
-
-@dataclass(frozen=True)
-class _Books:
-    """Our rows that a statement is about, or that it should be about."""
-
-    by_ref: dict[str, Payment]
-    by_id: dict[str, Payment]
-    refunds: dict[str, Refund]  # by the provider's reference and by our id
-    fees: dict[Any, tuple[int, str]]
-    captured: list[Payment]  # in the window
-    sent: list[Refund]  # in the window
 
 
 def reconcile(
@@ -159,10 +124,10 @@ def rehearse(provider: str, *, since: datetime, until: datetime, now: datetime) 
     tally, gateway = Tally(), gateway_for(provider)
     for begin, end in _slices(since, until):
         statement = gateway.statement(since=begin - MARGIN, until=end + MARGIN)
-        books = _books(provider, statement, begin, end)
-        tally.checked += _count(statement, books)
-        tally.suspects += _suspects(gateway, statement, books, now=now)
-        tally.findings += _strays(provider, statement, books, now=now)
+        books = matching.books_for(provider, statement, begin, end)
+        tally.checked += matching.count(statement, books)
+        tally.suspects += matching.suspects(gateway, statement, books, now=now)
+        tally.findings += matching.strays_in(provider, statement, books, now=now)
     return tally
 
 
@@ -213,21 +178,24 @@ def _begin(
 
 def _work(run: ReconciliationRun, tally: Tally, *, now: datetime) -> None:
     provider, gateway = run.provider, gateway_for(run.provider)
-    balances: tuple[Balance, ...] = ()
+    held: tuple[Balance, ...] = ()
     for begin, end in _slices(run.since, run.until):
         _show_life(run)
         statement = gateway.statement(since=begin - MARGIN, until=end + MARGIN)
-        balances = statement.balances
+        held = statement.balances
         _compare(run, gateway, statement, begin, end, tally, now=now)
     for stray in StrayRefund.objects.filter(status=RefundStatus.PENDING, question__provider=provider):
         strays.follow(stray.pk)
     open_ones = Break.objects.filter(provider=provider, resolved_at__isnull=True).exclude(
         kind=BreakKind.BALANCE
     )
-    for found in open_ones.order_by("opened_at")[:CHUNK]:
+    for found in open_ones.order_by("opened_at")[:MOST_RECHECKED]:
         _show_life(run)
         tally.closed += close_what_is_gone(found, gateway, now=now)
-    _compare_balances(run, balances, tally, now=now)
+    compared = balances.compare(provider, held, in_flight=tally.in_flight, now=now)
+    tally.balances = compared.lines
+    tally.opened += compared.opened
+    tally.closed += compared.closed
 
 
 def _show_life(run: ReconciliationRun) -> None:
@@ -249,10 +217,12 @@ def _compare(
     *, now: datetime,
 ) -> None:  # fmt: skip
     provider = run.provider
-    books = _books(provider, statement, begin, end)
-    tally.checked += _count(statement, books)
-    tally.clock_skew_seconds = max(tally.clock_skew_seconds, _skew(statement, books, now=now), key=abs)
-    for suspect in _suspects(gateway, statement, books, now=now):
+    books = matching.books_for(provider, statement, begin, end)
+    tally.checked += matching.count(statement, books)
+    tally.clock_skew_seconds = max(
+        tally.clock_skew_seconds, matching.clock_skew(statement, books, now=now), key=abs
+    )
+    for suspect in matching.suspects(gateway, statement, books, now=now):
         _show_life(run)
         try:
             has_changed, findings = _heal(suspect, gateway)
@@ -268,44 +238,20 @@ def _compare(
             tally.opened += _ask(provider, one)
     for payout in statement.payouts:
         tally.healed += payouts.record_from_provider(provider, payout, now=now)
-    for one in _strays(provider, statement, books, now=now):
+    for one in matching.strays_in(provider, statement, books, now=now):
         tally.findings.append(one)
         tally.opened += _ask(provider, one)
-    booked = _booked(provider, statement)
+    booked = matching.booked_in(provider, statement)
     breaks.forget_booked(provider, booked)
     unbooked: dict[str, list[Movement]] = {}
     for moved in statement.movements:
-        if moved.ref not in booked and moved.at <= now - GRACE:
-            unbooked.setdefault(_subject(moved, books), []).append(moved)
+        if moved.ref not in booked and moved.at <= now - matching.GRACE:
+            unbooked.setdefault(matching.subject_of(moved, books), []).append(moved)
         elif moved.ref not in booked:
             tally.add_in_flight(moved.currency, moved.net_minor)
     tally.opened += breaks.keep_unbooked(provider, unbooked)
-    _count_unlisted(gateway, statement, books, tally, now=now)
-
-
-def _subject(moved: Movement, books: _Books) -> str:
-    """What a break about the movement is about: the payment, or the refund or dispute of a payment that is in our books."""
-    ours = books.by_ref.get(moved.payment_ref)
-    if moved.kind != MovementKind.CHARGE and ours is not None and ours.status == PaymentStatus.CAPTURED:
-        return moved.object_ref or moved.ref
-    return moved.payment_ref or moved.object_ref or moved.ref
-
-
-def _count_unlisted(
-    gateway: Gateway, statement: Statement, books: _Books, tally: Tally, *, now: datetime
-) -> None:
-    """What our books hold and the provider does not list yet, which its balance does not hold yet either."""
-    listed_by = now - gateway.listed_within
-    there = {one.ref for one in statement.payments} | {one.ref for one in statement.refunds}
-    for payment in books.captured:
-        if payment.provider_ref not in there and payment.captured_at and payment.captured_at > listed_by:
-            fee, currency = books.fees.get(payment.pk, (0, payment.currency))
-            tally.add_in_flight(payment.currency, -payment.captured_minor)
-            tally.add_in_flight(currency, fee)
-    for refund in books.sent:
-        is_new = refund.submitted_at is not None and refund.submitted_at > listed_by
-        if refund.provider_ref not in there and is_new and refund.status == RefundStatus.SUCCEEDED:
-            tally.add_in_flight(refund.currency, refund.amount_minor)
+    for currency, amount_minor in matching.not_listed_yet(gateway, statement, books, now=now):
+        tally.add_in_flight(currency, amount_minor)
 
 
 def _ask(provider: str, found: Finding) -> bool:
@@ -313,129 +259,6 @@ def _ask(provider: str, found: Finding) -> bool:
         found.kind, provider=provider, provider_ref=found.provider_ref, detail=found.detail, payment=found.payment,
         object_ref=found.object_ref, taken_minor=found.taken_minor, currency=found.currency,
     )  # fmt: skip
-
-
-# What is in our books
-
-
-def _books(provider: str, statement: Statement, begin: datetime, end: datetime) -> _Books:
-    refs = {one.ref for one in statement.payments} | {one.payment_ref for one in statement.refunds}
-    refs |= {one.payment_ref for one in statement.movements}
-    ids = {_uuid(one.our_id) for one in statement.payments}
-    mine = Payment.objects.filter(provider=provider)
-    payments = {one.pk: one for one in _in_chunks(mine, "provider_ref", refs - {""})}
-    payments |= {one.pk: one for one in _in_chunks(mine, "pk", ids - {None})}
-    captured = list(mine.filter(captured_at__gte=begin, captured_at__lt=end))
-    returned = Refund.objects.filter(payment__provider=provider).select_related("payment")
-    refund_refs = {one.ref for one in statement.refunds} | {
-        one.object_ref for one in statement.movements if one.kind == MovementKind.REFUND
-    }
-    refunds = [
-        *_in_chunks(returned, "provider_ref", refund_refs - {""}),
-        *_in_chunks(returned, "pk", {_uuid(one.our_id) for one in statement.refunds} - {None}),
-    ]
-    sent = list(returned.filter(status__in=EXPECTED_THERE, submitted_at__gte=begin, submitted_at__lt=end))
-    payments |= {one.payment_id: one.payment for one in [*refunds, *sent]}
-    return _Books(
-        by_ref={one.provider_ref: one for one in payments.values() if one.provider_ref},
-        by_id={str(one.pk): one for one in payments.values()},
-        refunds={one.provider_ref: one for one in refunds if one.provider_ref}
-        | {str(one.pk): one for one in refunds},
-        fees=booked_fees(list(payments)),
-        captured=captured,
-        sent=sent,
-    )
-
-
-def _in_chunks(rows: Any, name: str, values: Iterable[Any]) -> Iterator[Any]:
-    wanted = list(values)
-    for start in range(0, len(wanted), CHUNK):
-        yield from rows.filter(**{f"{name}__in": wanted[start : start + CHUNK]})
-
-
-def _uuid(text: str) -> uuid.UUID | None:
-    try:
-        return uuid.UUID(text)
-    except ValueError:
-        return None
-
-
-def _count(statement: Statement, books: _Books) -> int:
-    """How many payments, refunds and payouts were compared, those counted once that both sides have."""
-    payments = {one.ref for one in statement.payments} | {one.provider_ref for one in books.captured}
-    refunds = {one.ref for one in statement.refunds} | {one.provider_ref for one in books.sent}
-    return len(payments) + len(refunds) + len(statement.payouts)
-
-
-# Whom settle should look at
-
-
-def _suspects(gateway: Gateway, statement: Statement, books: _Books, *, now: datetime) -> list[Payment]:
-    """Our payments that may disagree with the provider, each once. What is younger than the grace is left alone."""
-    found: dict[Any, Payment] = {}
-    for listed in statement.payments:
-        ours = _ours(listed, books)
-        if ours is not None and listed.at <= now - GRACE and _disagrees(listed, ours, books.fees):
-            found[ours.pk] = ours
-    for given in statement.refunds:
-        ours = _payment_of(given, books)
-        if ours is not None and given.at <= now - GRACE and _refund_disagrees(given, books):
-            found[ours.pk] = ours
-    for moved in statement.movements:
-        ours = books.by_ref.get(moved.payment_ref)
-        if (
-            moved.kind == MovementKind.DISPUTE
-            and ours is not None
-            and not _is_booked_dispute(moved, ours, statement)
-        ):
-            found[ours.pk] = ours
-    listed_by = now - gateway.listed_within
-    there = {one.ref for one in statement.payments if one.status == PaymentStatus.CAPTURED}
-    for payment in books.captured:
-        if payment.provider_ref not in there and payment.captured_at and payment.captured_at <= listed_by:
-            found[payment.pk] = payment
-    returned = {one.ref for one in statement.refunds}
-    for refund in books.sent:
-        if refund.provider_ref not in returned and refund.submitted_at and refund.submitted_at <= listed_by:
-            found[refund.payment_id] = refund.payment
-    return list(found.values())
-
-
-def _ours(listed: ListedPayment, books: _Books) -> Payment | None:
-    """The payment that the object is, by its reference, or by our id on it while we know of no other object."""
-    ours = books.by_ref.get(listed.ref)
-    if ours is None:
-        named = books.by_id.get(listed.our_id)
-        ours = named if named is not None and named.provider_ref is None else None
-    return ours
-
-
-def _payment_of(given: ListedRefund, books: _Books) -> Payment | None:
-    known = books.refunds.get(given.ref) or books.refunds.get(given.our_id)
-    return known.payment if known is not None else books.by_ref.get(given.payment_ref)
-
-
-def _disagrees(listed: ListedPayment, ours: Payment, fees: dict[Any, tuple[int, str]]) -> bool:
-    is_taken = listed.status == PaymentStatus.CAPTURED
-    if is_taken != (ours.status == PaymentStatus.CAPTURED) or ours.provider_ref is None:
-        return is_taken or ours.status == PaymentStatus.CAPTURED or ours.provider_ref is None
-    if not is_taken:
-        return ours.is_live and listed.status in (PaymentStatus.CANCELLED, PaymentStatus.FAILED)
-    fee_there = (listed.fee_minor, listed.fee_currency) if listed.fee_minor else None
-    return (listed.amount_minor, listed.currency) != (ours.captured_minor, ours.currency) or (
-        listed.fee_minor is not None and fees.get(ours.pk) != fee_there
-    )
-
-
-def _refund_disagrees(given: ListedRefund, books: _Books) -> bool:
-    known = books.refunds.get(given.ref) or books.refunds.get(given.our_id)
-    if known is None:
-        return given.status != RefundStatus.FAILED
-    return (known.status, known.amount_minor, known.currency) != (
-        given.status,
-        given.amount_minor,
-        given.currency,
-    )
 
 
 def _heal(suspect: Payment, gateway: Gateway) -> tuple[bool, list[Finding]]:
@@ -476,164 +299,3 @@ def _fingerprint(payment_id: Any) -> tuple[Any, ...]:
         tuple(payment.refunds.order_by("pk").values_list("pk", "status", "provider_ref")),
         tuple(payment.disputes.order_by("pk").values_list("pk", "status")),
     )  # fmt: skip
-
-
-# What the provider has and we do not
-
-
-def _strays(provider: str, statement: Statement, books: _Books, *, now: datetime) -> list[Finding]:
-    """Money that the provider took, still has, and that no payment of ours stands for."""
-    # Healing may have given a payment its reference since the books were read.
-    known = set(
-        Payment.objects.filter(
-            provider=provider, provider_ref__in=[one.ref for one in statement.payments]
-        ).values_list("provider_ref", flat=True)
-    )
-    given: dict[str, int] = {}
-    for refund in statement.refunds:
-        if refund.status == RefundStatus.SUCCEEDED:
-            given[refund.payment_ref] = given.get(refund.payment_ref, 0) + refund.amount_minor
-    found = []
-    for listed in statement.payments:
-        if given.get(listed.ref, 0) >= listed.amount_minor:
-            continue
-        if listed.ref in known or listed.status != PaymentStatus.CAPTURED or listed.at > now - GRACE:
-            continue
-        named = books.by_id.get(listed.our_id)
-        charge = (listed.object_ref, listed.amount_minor, listed.currency)
-        if named is not None and named.provider_ref != listed.ref:
-            detail = f"The provider took {said(listed.amount_minor, listed.currency)} for this payment with another object than we know"
-            detail += f" ({named.provider_ref}, {named.status} here)." if named.provider_ref else "."
-            found.append(Finding(BreakKind.DUPLICATE, listed.ref, detail, named, *charge))
-        else:
-            detail = f"The provider took {said(listed.amount_minor, listed.currency)} for a payment that we do not know."
-            if listed.our_id:
-                detail += f" It names our payment {listed.our_id[:64]}."
-            found.append(Finding(BreakKind.MISSING_LOCAL, listed.ref, detail, None, *charge))
-    return found
-
-
-# Movements and balances
-
-
-def _booked(provider: str, statement: Statement) -> set[str]:
-    """The references of the movements that our books hold, or that a refund on its way stands for."""
-    refs = {one.payment_ref for one in statement.movements} - {""}
-    payments = {
-        one.provider_ref: one
-        for one in _in_chunks(Payment.objects.filter(provider=provider), "provider_ref", refs)
-    }
-    objects = {one.object_ref for one in statement.movements} - {""}
-    refunds = {one.provider_ref for one in _in_chunks(Refund.objects.all(), "provider_ref", objects)}
-    paid_out = {
-        one.provider_ref
-        for one in _in_chunks(Payout.objects.filter(provider=provider), "provider_ref", objects)
-    }
-    found = set()
-    for one in statement.movements:
-        ours = payments.get(one.payment_ref)
-        if (
-            (
-                one.kind == MovementKind.CHARGE
-                and ours is not None
-                and ours.status == PaymentStatus.CAPTURED
-                and (ours.captured_minor == one.amount_minor or ours.currency != one.currency)
-            )
-            or (one.kind in (MovementKind.REFUND, MovementKind.REFUND_RETURNED) and one.object_ref in refunds)
-            or (one.kind == MovementKind.PAYOUT and one.object_ref in paid_out)
-            or (
-                one.kind == MovementKind.DISPUTE
-                and ours is not None
-                and _is_booked_dispute(one, ours, statement)
-            )
-        ):
-            found.add(one.ref)
-    return found
-
-
-def _is_booked_dispute(moved: Movement, ours: Payment, statement: Statement) -> bool:
-    """Whether the ledger has the movement: under its reference or, where a provider gives each notice another one, as many of this
-    amount as the account shows.
-    """
-    rows = LedgerTransaction.objects.filter(
-        payment=ours, kind="dispute" if moved.amount_minor < 0 else "dispute_reversal"
-    )
-    if rows.filter(source_key__endswith=f":{moved.ref}").exists():
-        return True
-    same = rows.filter(entries__account="provider_balance", entries__amount_minor=moved.amount_minor)
-    shown = [
-        one
-        for one in statement.movements
-        if (one.kind, one.payment_ref, one.amount_minor)
-        == (MovementKind.DISPUTE, moved.payment_ref, moved.amount_minor)
-    ]
-    return same.count() >= len(shown)
-
-
-def _skew(statement: Statement, books: _Books, *, now: datetime) -> int:
-    """How many seconds the provider's clock is ahead of ours (or behind, if negative), as far as objects betray it."""
-    ahead = [(one.at - now).total_seconds() for one in statement.movements]
-    behind = [
-        (one.at - ours.created_at).total_seconds()  # nothing is made there before we asked for it
-        for one in statement.payments
-        if (ours := books.by_ref.get(one.ref)) is not None
-    ]
-    return round(max([*ahead, 0.0])) or round(min([*behind, 0.0]))
-
-
-def _compare_balances(
-    run: ReconciliationRun, balances: tuple[Balance, ...], tally: Tally, *, now: datetime
-) -> None:
-    """Hold what the provider says it has against our ledger, and ask when the same difference stays unexplained in two runs.
-
-    Explained is what refunds on their way have left there already, what breaks tell of, and what is too young to judge. Two runs,
-    because money moves between one question and the next.
-    """
-    provider = run.provider
-    last = ReconciliationRun.objects.filter(provider=provider, finished_at__isnull=False, error="").first()
-    unexplained_before = {line["currency"]: line["unexplained"] for line in last.balances} if last else {}
-    pending = _sums(
-        Refund.objects.filter(payment__provider=provider, status=RefundStatus.PENDING), "amount_minor"
-    )
-    on_breaks = _sums(Break.objects.filter(provider=provider).exclude(unbooked_minor=0), "unbooked_minor")
-    in_transit = _sums(
-        Payout.objects.filter(provider=provider, status=PayoutStatus.IN_TRANSIT), "amount_minor"
-    )
-    listed = {one.currency: one.amount_minor for one in balances}
-    booked_in = LedgerEntry.objects.filter(
-        Q(transaction__payment__provider=provider) | Q(transaction__payout__provider=provider)
-    )
-    for code in sorted({*listed, *booked_in.values_list("currency", flat=True).distinct()}):
-        amount = listed.get(code, 0)
-        ours = (
-            booked_in.filter(account="provider_balance", currency=code).aggregate(total=Sum("amount_minor"))[
-                "total"
-            ]
-            or 0
-        )
-        explained = -pending.get(code, 0) + on_breaks.get(code, 0) + tally.in_flight.get(code, 0)
-        unexplained = amount - ours - explained
-        line = {
-            "currency": code, "provider": amount, "ours": ours, "refunds_on_their_way": -pending.get(code, 0),
-            "on_breaks": on_breaks.get(code, 0), "too_young": tally.in_flight.get(code, 0),
-            "payouts_in_transit": in_transit.get(code, 0), "unexplained": unexplained,
-        }  # fmt: skip
-        tally.balances.append(line)
-        about = Break.objects.filter(
-            kind=BreakKind.BALANCE, provider=provider, provider_ref=code, resolved_at__isnull=True
-        ).first()
-        if unexplained and unexplained_before.get(code) == unexplained:
-            detail = f"The provider holds {said(unexplained, code)} more than our books and open questions explain."
-            if about is not None and about.detail != detail:
-                tally.closed += breaks.close_by_itself(
-                    about, note="The difference is another one now.", now=now
-                )
-            tally.opened += breaks.open_break(
-                BreakKind.BALANCE, provider=provider, provider_ref=code, detail=detail, currency=code
-            )
-        elif about is not None and not unexplained:
-            tally.closed += breaks.close_by_itself(about, note="The balances agree now.", now=now)
-
-
-def _sums(rows: Any, name: str) -> dict[str, int]:
-    return dict(rows.order_by().values_list("currency").annotate(Sum(name)))
