@@ -26,7 +26,18 @@ from bookings.admin import local_days
 from bookings.models import Airport, Booking, CarPark, Occupancy, Pool
 from communications.models import Message
 from foundation.money import Money
-from payments.models import ANSWERABLE, OPEN, Break, Dispute, EventStatus, Payment, ProviderEvent, Refund
+from payments.models import (
+    ANSWERABLE,
+    OPEN,
+    Break,
+    Dispute,
+    EventStatus,
+    Payment,
+    Provider,
+    ProviderEvent,
+    ReconciliationRun,
+    Refund,
+)
 from payments.queries import refunds_waiting, refunds_waiting_for
 from payments.services.approval import REMIND_AFTER
 from payments.services.retry import unresolved
@@ -34,6 +45,8 @@ from payments.services.retry import unresolved
 EXPECTED = (Booking.Status.CONFIRMED, Booking.Status.ARRIVED, Booking.Status.COMPLETED)
 REFUNDS_ON_THEIR_WAY = ("requested", "submitted", "pending", "unknown")
 QUEUE_IS_LATE_AFTER = timedelta(minutes=5)
+RECONCILIATION_IS_LATE_AFTER = timedelta(hours=1)
+CLOCK_SKEW_SECONDS = 120
 WORKER_IS_GONE_AFTER = timedelta(minutes=2)
 
 # (group, [(icon, model)]) in the order in which a day's work needs them.
@@ -54,7 +67,9 @@ NAVIGATION = [
     ]),
     (gettext_lazy("Books"), [
         ("rule", "payments.Break"),
+        ("sync", "payments.ReconciliationRun"),
         ("account_balance", "payments.LedgerTransaction"),
+        ("savings", "payments.Payout"),
         ("receipt_long", "payments.Document"),
         ("webhook", "payments.ProviderEvent"),
     ]),
@@ -259,6 +274,7 @@ def money_figures(*, now: datetime) -> list[Figure]:
             link=_changelist(Break),
         )
     )
+    figures.append(_reconciliation_figure(now=now))
     return figures
 
 
@@ -289,6 +305,40 @@ def refund_todo_figures(user: Any, *, now: datetime) -> list[Figure]:
             )
         )
     return figures
+
+
+def _reconciliation_figure(*, now: datetime) -> Figure:
+    """How long ago our books were compared with the providers', the slowest first, and what went wrong."""
+    done = ReconciliationRun.objects.filter(finished_at__isnull=False)
+    last = {
+        run.provider: run
+        for run in done.order_by("started_at", "pk").filter(started_at__gte=now - timedelta(days=2))
+    }
+    if not last:
+        return Figure(
+            label=_("Compared with the providers"),
+            value=_("Never") if not done.exists() else _("Not for days"),
+            mood="bad" if done.exists() else "wait",
+            link=_changelist(ReconciliationRun),
+            is_word=True,
+        )
+    oldest = now - min(run.finished_at for run in last.values() if run.finished_at)
+    failed = [Provider(name).label for name, run in last.items() if run.error]
+    skew = max((run.clock_skew_seconds for run in last.values()), key=abs)
+    notes = []
+    if failed:
+        notes.append(_("failed: %(names)s") % {"names": ", ".join(failed)})
+    if abs(skew) > CLOCK_SKEW_SECONDS:
+        notes.append(_("clocks differ by %(count)d s") % {"count": abs(skew)})
+    is_late = oldest > RECONCILIATION_IS_LATE_AFTER
+    return Figure(
+        label=_("Compared with the providers"),
+        value=_("%(age)s ago") % {"age": age(oldest)},
+        note=", ".join(notes),
+        mood="bad" if notes or is_late else "good",
+        link=_changelist(ReconciliationRun),
+        is_word=True,
+    )
 
 
 def message_figures(*, now: datetime) -> list[Figure]:

@@ -8,7 +8,7 @@ from procrastinate.contrib.django import app
 
 from foundation import jobs
 from payments.models import Payment
-from payments.services import answers, checkout, documents, inbox, janitor, refund
+from payments.services import answers, checkout, documents, inbox, janitor, reconcile, refund, strays
 
 AGAIN = RetryStrategy(max_attempts=6, exponential_wait=3)
 
@@ -70,6 +70,29 @@ def purge(timestamp: int) -> None:
 @app.task(name="payments.issue_missing_documents", queueing_lock="payments.issue_missing_documents")
 def issue_missing_documents(timestamp: int) -> None:
     documents.issue_missing(now=timezone.now())
+
+
+@app.task(name="payments.send_stray_refund", retry=AGAIN)
+def send_stray_refund(stray_id: str) -> None:
+    strays.send_refund(stray_id)
+
+
+# One lock for all: never two reconciliations at once, whoever asked.
+@app.task(name="payments.reconcile", lock="payments.reconcile")
+def reconcile_days(provider: str, days: int, requested_by: int | None = None) -> None:
+    reconcile.reconcile_days(provider, days=days, requested_by_id=requested_by, now=timezone.now())
+
+
+@app.periodic(cron="3,18,33,48 * * * *")
+@app.task(name="payments.reconcile_lately", queueing_lock="payments.reconcile_lately")
+def reconcile_lately(timestamp: int) -> None:
+    reconcile.ask_for_all(days=reconcile.LATELY_DAYS)
+
+
+@app.periodic(cron="23 1 * * *")
+@app.task(name="payments.reconcile_month", queueing_lock="payments.reconcile_month")
+def reconcile_month(timestamp: int) -> None:
+    reconcile.ask_for_all(days=reconcile.MONTH_DAYS)
 
 
 @app.periodic(cron="* * * * *")

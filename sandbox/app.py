@@ -8,7 +8,7 @@ import urllib.parse
 from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 
-from sandbox import control, panels, screens, sendgrid, twilio
+from sandbox import bank, control, panels, screens, sendgrid, twilio
 from sandbox.core import Options, Sandbox, current
 from sandbox.paypal import api as paypal_api
 from sandbox.paypal import browser as paypal_browser
@@ -34,6 +34,7 @@ def create_app(options: Options) -> Flask:
     app.register_blueprint(control.blueprint)
     app.register_blueprint(screens.blueprint)
     app.register_blueprint(panels.blueprint)
+    app.register_blueprint(bank.blueprint)
     app.before_request(_refuse_other_names)
     app.before_request(_refuse_other_sites)
     app.register_error_handler(HTTPException, _say_plainly)

@@ -143,7 +143,7 @@ def paypal_status(record: dict[str, Any]) -> str:
 # What an entry of the ledger counts towards; anything else is a refund or one that came back.
 SUMS = {
     "charge": ("charged", 1), "fee": ("fees", -1), "dispute": ("disputed", -1), "dispute_reversal": ("disputed", -1),
-    "dispute_fee": ("fees", -1),
+    "dispute_fee": ("fees", -1), "payout": ("paid_out", -1), "payout_failure": ("paid_out", -1),
 }  # fmt: skip
 
 

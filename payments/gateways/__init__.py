@@ -18,11 +18,11 @@ def gateway_for(provider: str) -> Gateway:
     return gateways[provider]()
 
 
-def configured() -> list[str]:
-    """Return the providers that this shop has an account with, the first one first."""
-    return [name for name in Provider.values if gateway_for(name).is_configured()]
-
-
 def offered(amount: Money) -> list[str]:
     """Return the providers that a customer may choose from for this amount, the first one first."""
     return [name for name in Provider.values if gateway_for(name).takes(amount)]
+
+
+def configured() -> list[str]:
+    """Return the providers that we have keys for."""
+    return [name for name in Provider.values if gateway_for(name).is_configured]

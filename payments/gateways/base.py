@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from django.conf import settings
@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 
 from foundation.errors import DomainError
 from foundation.money import Money
+from payments.gateways.statement import Statement
 
 _calls_under_way = threading.BoundedSemaphore(settings.PROVIDER_CALLS_AT_ONCE)
 LONGEST_WAIT_SECONDS = 1.0  # for one of those places
@@ -212,7 +213,9 @@ class Gateway(Protocol):
     # be cancelled there either, only never taken; so what is about to be taken is noted first.
     has_fixed_terms: bool
 
-    def is_configured(self) -> bool: ...
+    @property
+    def is_configured(self) -> bool:
+        """Whether we have its keys."""
 
     def takes(self, amount: Money) -> bool:
         """Say whether the provider is configured and can take exactly this amount."""
@@ -266,3 +269,20 @@ class Gateway(Protocol):
 
     def disputed_payments(self, *, since: datetime) -> list[str]:
         """Return the references of the payments that were disputed since then; what is no payment of ours is among them."""
+
+    # Reconciliation
+
+    listed_within: timedelta
+    """How long what happened may be missing from statement()."""
+
+    def statement(self, *, since: datetime, until: datetime) -> Statement:
+        """Return everything that the account shows between two instants, and its balances. Raises Unavailable, Rejected."""
+
+    def dashboard_url(self, ref: str) -> str:
+        """Return where staff see the payment at the provider; "" where it has no such page."""
+
+    def refund_stray(self, object_ref: str, amount: Money, *, key: str) -> ProviderRefund:
+        """Send a charge that is not in our books back, under a key of its own. Raises OutcomeUnknown, Unavailable, Rejected, Declined."""
+
+    def find_stray_refund(self, object_ref: str, *, key: str) -> ProviderRefund | None:
+        """Look for the refund that was sent under a key. None: the provider does not list it. Raises Unavailable, Rejected."""

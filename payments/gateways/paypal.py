@@ -42,6 +42,8 @@ from payments.gateways.base import (
     Unavailable,
     provider_call,
 )
+from payments.gateways.paypal_statement import read_statement
+from payments.gateways.statement import Statement
 
 logger = logging.getLogger(__name__)
 
@@ -106,6 +108,7 @@ class _Addressed(Configuration):
 class PayPalGateway:
     """Every call checks that no transaction is open: a slow provider must never hold our locks."""
 
+    listed_within = timedelta(hours=3)  # PayPal's own word for its transaction search
     resend_window_hours = 44 * 24  # PayPal remembers the keys of refunds for 45 days; a day of margin
     publishable_key = ""
     has_fixed_terms = True  # an order takes no new payment source or wish to save once it is made
@@ -124,13 +127,13 @@ class PayPalGateway:
             )
         )
 
+    @property
     def is_configured(self) -> bool:
-        """PayPal is optional."""
         return bool(settings.PAYPAL_CLIENT_ID)
 
     def takes(self, amount: Money) -> bool:
         """PayPal has its own list of currencies, and its own idea of their decimals."""
-        return self.is_configured() and amount.major <= LARGEST_MAJOR and self.can_move(amount)
+        return self.is_configured and amount.major <= LARGEST_MAJOR and self.can_move(amount)
 
     def can_move(self, amount: Money) -> bool:
         if amount.currency not in CURRENCIES:
@@ -366,6 +369,41 @@ class PayPalGateway:
         found: list[dict[str, Any]] = page.get("items") or []
         following = dict(parse_qsl(urlsplit(_links(page).get("next", "")).query)).get("next_page_token")
         return found + self._disputes(**query | {"next_page_token": following}) if following else found
+
+    def statement(self, *, since: datetime, until: datetime) -> Statement:
+        """Return what the account shows; a page that fails fails all of it."""
+        search = self._client.transaction_search
+        return read_statement(
+            lambda asked: _read(lambda: search.search_transactions(asked)),
+            lambda: _read(search.search_balances),
+            self._order_of,
+            since=since,
+            until=until,
+        )
+
+    def _order_of(self, capture_ref: str) -> str:
+        capture = self.retrieve("capture", capture_ref)
+        return str((capture.get("supplementary_data") or {}).get("related_ids", {}).get("order_id") or "")
+
+    def dashboard_url(self, ref: str) -> str:
+        if settings.SANDBOX_URL:
+            return f"{settings.SANDBOX_URL}/paypal-payments/{ref}" if ref else ""
+        host = "www.paypal.com" if settings.PAYPAL_LIVE_MODE else "www.sandbox.paypal.com"
+        return f"https://{host}/unifiedtransactions/?query={ref}" if ref else ""
+
+    def refund_stray(self, object_ref: str, amount: Money, *, key: str) -> ProviderRefund:
+        asked = {
+            "capture_id": object_ref,
+            "body": {"amount": _written(amount), "custom_id": key},
+            "paypal_request_id": key,
+            "prefer": WHOLE_ANSWER,
+        }
+        return _refund(_write(lambda: self._client.payments.refund_captured_payment(asked)))
+
+    def find_stray_refund(self, object_ref: str, *, key: str) -> ProviderRefund | None:
+        """Found through the capture's order; None as well where it has none, as for money that somebody just sent."""
+        order_ref = self._order_of(object_ref)
+        return self.find_refund(order_ref, key) if order_ref else None
 
     def retrieve(self, kind: str, ref: str) -> dict[str, Any]:
         """Return an object of PayPal's (checkout-order, capture, refund, dispute) as plain JSON."""

@@ -30,6 +30,8 @@ from payments.gateways.base import (
     Unavailable,
     provider_call,
 )
+from payments.gateways.statement import Statement
+from payments.gateways.stripe_statement import read_statement
 
 if TYPE_CHECKING:
     from stripe.params import (
@@ -89,6 +91,7 @@ THREE_DECIMALS = frozenset({"BHD", "JOD", "KWD", "OMR", "TND"})
 class StripeGateway:
     """Every call checks that no transaction is open: a slow provider must never hold our locks."""
 
+    listed_within = timedelta(minutes=5)
     resend_window_hours = 23  # Stripe forgets idempotency keys after 24 hours; one hour of margin
     has_fixed_terms = False
 
@@ -105,11 +108,12 @@ class StripeGateway:
             http_client=stripe.RequestsClient(timeout=settings.STRIPE_TIMEOUT_SECONDS),
         )
 
+    @property
     def is_configured(self) -> bool:
-        return True
+        return bool(settings.STRIPE_SECRET_KEY)
 
     def takes(self, amount: Money) -> bool:
-        return bool(settings.STRIPE_SECRET_KEY) and self.can_move(amount)
+        return self.is_configured and self.can_move(amount)
 
     def can_move(self, amount: Money) -> bool:
         """Where Stripe counts another number of decimals than ISO 4217's tables, our integer would be another amount there: never."""
@@ -308,6 +312,39 @@ class StripeGateway:
         params: DisputeListParams = {"created": {"gte": int(since.timestamp())}, "limit": 100}
         found = _read(lambda: list(self._client.v1.disputes.list(params).auto_paging_iter()))
         return [ref for one in found if (ref := _plain(one).get("payment_intent"))]
+
+    def statement(self, *, since: datetime, until: datetime) -> Statement:
+        """Return what the account shows; a page that fails fails all of it."""
+        return read_statement(
+            self._client.v1,
+            _read,
+            since=since,
+            until=until,
+            status_of_intent=STATUS_OF_INTENT,
+            status_of_refund=STATUS_OF_REFUND,
+        )
+
+    def dashboard_url(self, ref: str) -> str:
+        if settings.SANDBOX_URL:
+            return f"{settings.SANDBOX_URL}/stripe-payments/{ref}" if ref.startswith("pi_") else ""
+        mode = "" if settings.STRIPE_LIVE_MODE else "test/"
+        return f"https://dashboard.stripe.com/{mode}search?query={ref}" if ref else ""
+
+    def refund_stray(self, object_ref: str, amount: Money, *, key: str) -> ProviderRefund:
+        params: RefundCreateParams = {
+            "charge": object_ref,
+            "amount": amount.amount_minor,
+            "metadata": {"refund_id": key},
+        }
+        return _refund(_write(lambda: self._client.v1.refunds.create(params, {"idempotency_key": key})))
+
+    def find_stray_refund(self, object_ref: str, *, key: str) -> ProviderRefund | None:
+        listed = _read(
+            lambda: list(
+                self._client.v1.refunds.list({"charge": object_ref, "limit": 100}).auto_paging_iter()
+            )
+        )
+        return next((one for one in map(_refund, listed) if one.our_id == key), None)
 
     def retrieve(self, kind: str, ref: str) -> dict[str, Any]:
         """Return an object of Stripe's (payment_intent, charge, refund, customer, payment_method, ...) as plain JSON."""

@@ -9,7 +9,7 @@ from payments.models.dispute import (
     DisputeStatus,
 )
 from payments.models.document import SERIES, Document, DocumentCounter, DocumentKind
-from payments.models.ledger import Account, LedgerEntry, LedgerTransaction
+from payments.models.ledger import PAYOUT_KINDS, Account, LedgerEntry, LedgerKind, LedgerTransaction
 from payments.models.payment import (
     LIVE_STATUSES,
     PAYMENT_TRANSITIONS,
@@ -18,8 +18,9 @@ from payments.models.payment import (
     Provider,
     ProviderCustomer,
 )
+from payments.models.payout import PAYOUT_TRANSITIONS, Payout, PayoutStatus
 from payments.models.provider_event import EventStatus, ProviderEvent
-from payments.models.reconciliation import Break, BreakKind
+from payments.models.reconciliation import Break, BreakKind, ReconciliationRun, StrayRefund
 from payments.models.refund import REFUND_TRANSITIONS, Refund, RefundSource, RefundStatus
 from payments.models.stored_method import STORED_METHOD_TRANSITIONS, StoredMethod, StoredMethodStatus
 
@@ -30,6 +31,8 @@ __all__ = [
     "MONEY_AT_STAKE",
     "OPEN",
     "PAYMENT_TRANSITIONS",
+    "PAYOUT_KINDS",
+    "PAYOUT_TRANSITIONS",
     "REFUND_TRANSITIONS",
     "SERIES",
     "STORED_METHOD_TRANSITIONS",
@@ -43,15 +46,20 @@ __all__ = [
     "DocumentKind",
     "EventStatus",
     "LedgerEntry",
+    "LedgerKind",
     "LedgerTransaction",
     "Payment",
     "PaymentStatus",
+    "Payout",
+    "PayoutStatus",
     "Provider",
     "ProviderCustomer",
     "ProviderEvent",
+    "ReconciliationRun",
     "Refund",
     "RefundSource",
     "RefundStatus",
     "StoredMethod",
     "StoredMethodStatus",
+    "StrayRefund",
 ]

@@ -17,6 +17,7 @@ class Account(models.TextChoices):
     PROVIDER_FEES = "provider_fees", _("fees of the provider")
     DISPUTE_FEES = "dispute_fees", _("fees for disputes")
     PAID_ELSEWHERE = "paid_elsewhere", _("paid to customers without the provider")
+    BANK = "bank", _("paid out to our bank")
 
 
 class LedgerKind(models.TextChoices):
@@ -27,6 +28,11 @@ class LedgerKind(models.TextChoices):
     DISPUTE = "dispute", _("dispute")
     DISPUTE_REVERSAL = "dispute_reversal", _("dispute won")
     DISPUTE_FEE = "dispute_fee", _("fee for a dispute")
+    PAYOUT = "payout", _("payout")
+    PAYOUT_REVERSAL = "payout_reversal", _("payout returned")
+
+
+PAYOUT_KINDS = (LedgerKind.PAYOUT, LedgerKind.PAYOUT_REVERSAL)
 
 
 class LedgerTransaction(models.Model):
@@ -34,9 +40,14 @@ class LedgerTransaction(models.Model):
 
     source_key = models.CharField(_("source"), max_length=128, unique=True)
     kind = models.CharField(_("kind"), max_length=24, choices=LedgerKind.choices)
-    booking_reference = models.CharField(_("booking"), max_length=16, db_index=True)
+    booking_reference = models.CharField(_("booking"), max_length=16, blank=True, db_index=True)
     payment = models.ForeignKey(
-        "payments.Payment", on_delete=models.PROTECT, related_name="ledger", verbose_name=_("payment")
+        "payments.Payment",
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="ledger",
+        verbose_name=_("payment"),
     )
     refund = models.ForeignKey(
         "payments.Refund",
@@ -54,6 +65,14 @@ class LedgerTransaction(models.Model):
         related_name="ledger",
         verbose_name=_("dispute"),
     )
+    payout = models.ForeignKey(
+        "payments.Payout",
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="ledger",
+        verbose_name=_("payout"),
+    )
     occurred_at = models.DateTimeField(_("at"), db_index=True)
     description = models.CharField(_("description"), max_length=200, blank=True)
 
@@ -63,6 +82,11 @@ class LedgerTransaction(models.Model):
         ordering = ["-occurred_at", "-pk"]
         constraints = [
             models.CheckConstraint(condition=Q(kind__in=LedgerKind.values), name="ledger_kind_known"),
+            models.CheckConstraint(
+                condition=Q(kind__in=PAYOUT_KINDS, payout__isnull=False, payment__isnull=True)
+                | (~Q(kind__in=PAYOUT_KINDS) & Q(payout__isnull=True, payment__isnull=False)),
+                name="ledger_names_its_subject",
+            ),
             models.UniqueConstraint(
                 fields=["payment"], condition=Q(kind="capture"), name="ledger_one_capture_per_payment"
             ),

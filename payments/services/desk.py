@@ -35,13 +35,18 @@ def retry_event(event_id: int, *, by: Any) -> bool:
     return True
 
 
-def resolve_break(break_id: int, *, by: Any, reason: str, now: datetime) -> bool:
-    """Close an open break with the reason that settles it. Returns False when it was closed before. Locks the row."""
+def resolve_break(
+    break_id: int, *, by: Any, reason: str, now: datetime, action: str = "break.resolved"
+) -> bool:
+    """Close an open break with the reason that settles it. Returns False when it was closed before. Locks the row.
+
+    `action` is what the audit log calls it, such as break.not_ours.
+    """
     with transaction.atomic():
         found = Break.objects.select_for_update().get(pk=break_id)
         if found.resolved_at is not None:
             return False
         found.resolved_at, found.resolved_by, found.resolution = now, by, reason
         found.save(update_fields=["resolved_at", "resolved_by", "resolution"])
-        audit.record(actor=by, action="break.resolved", subject=f"break:{found.pk}", reason=reason)
+        audit.record(actor=by, action=action, subject=f"break:{found.pk}", reason=reason)
     return True

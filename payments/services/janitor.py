@@ -23,12 +23,14 @@ from payments.models import (
     Payment,
     PaymentStatus,
     ProviderEvent,
+    ReconciliationRun,
     Refund,
     RefundStatus,
     StoredMethod,
     StoredMethodStatus,
+    StrayRefund,
 )
-from payments.services import answers, checkout, methods, refund, settle
+from payments.services import answers, checkout, methods, refund, settle, strays
 from payments.services.due import is_payable
 
 logger = logging.getLogger(__name__)
@@ -71,6 +73,7 @@ def sweep(*, now: datetime) -> None:
     owed = Q(refund_minor__gt=0, payment_refunds__isnull=True, booking__kept_minor__gt=0)
     cancelled = Cancellation.objects.filter(owed)
     reduced = Amendment.objects.filter(owed, status=Amendment.Status.APPLIED)
+    unsent_strays = StrayRefund.objects.filter(status__in=strays.UNSENT, created_at__lte=ago)
     detaching = StoredMethod.objects.filter(status=StoredMethodStatus.REMOVING, removed_at__lte=ago)
     waiting = ProviderEvent.objects.filter(status=EventStatus.RECEIVED, received_at__lte=ago)
     oldest_first = F("last_checked_at").asc(nulls_first=True)
@@ -79,6 +82,7 @@ def sweep(*, now: datetime) -> None:
     _each(cancelled.order_by("created_at"), refund.refund_cancellation)
     _each(reduced.order_by("created_at"), refund.refund_amendment)
     _each(unsent, refund.send_refund)
+    _each(unsent_strays, strays.send_refund)
     _each(detaching.order_by("removed_at"), methods.finish_removal)
     _each(unanswered, answers.send_answer)
     _each(unaccepted, answers.send_acceptance)
@@ -104,7 +108,8 @@ def _settle_in_turn(payment_id: Any, *, now: datetime) -> Payment:
 
 
 def purge(*, now: datetime) -> None:
-    """Forget inbox rows after 90 days and raw webhook deliveries after 7."""
+    """Forget inbox rows and reconciliation runs after 90 days, and raw webhook deliveries after 7."""
+    ReconciliationRun.objects.filter(started_at__lt=now - KEEP_EVENTS).delete()
     ProviderEvent.objects.filter(received_at__lt=now - KEEP_EVENTS).exclude(
         status=EventStatus.RECEIVED
     ).delete()

@@ -18,6 +18,8 @@ SIDES = {
     "dispute": (Account.CUSTOMER_DISPUTES, Account.PROVIDER_BALANCE),
     "dispute_reversal": (Account.PROVIDER_BALANCE, Account.CUSTOMER_DISPUTES),
     "dispute_fee": (Account.DISPUTE_FEES, Account.PROVIDER_BALANCE),
+    "payout": (Account.BANK, Account.PROVIDER_BALANCE),
+    "payout_reversal": (Account.PROVIDER_BALANCE, Account.BANK),
 }
 
 
@@ -38,18 +40,45 @@ def post(
     `out_of` is the account that is credited where it is not the kind's own. The fact is the refund's, else the payment's, unless `fact`
     names it (a movement of a dispute). amount_minor is positive but for a fee that comes back.
     """
-    key = f"{kind}:{fact or (refund.pk if refund else payment.pk)}"
+    _book(
+        f"{kind}:{fact or (refund.pk if refund else payment.pk)}",
+        kind,
+        amount_minor=amount_minor,
+        currency=currency,
+        at=at,
+        booking_reference=payment.booking.reference,
+        payment=payment,
+        refund=refund,
+        dispute=dispute,
+        out_of=out_of,
+    )
+
+
+def post_payout(kind: str, payout: Any, *, at: datetime) -> None:
+    """Book once that a payout left the provider ("payout") or came back ("payout_reversal"). The payout row must be locked."""
+    _book(
+        f"{kind}:{payout.provider}:{payout.provider_ref}",
+        kind,
+        amount_minor=payout.amount_minor,
+        currency=payout.currency,
+        at=at,
+        payout=payout,
+    )
+
+
+def _book(
+    key: str,
+    kind: str,
+    *,
+    amount_minor: int,
+    currency: str,
+    at: datetime,
+    out_of: Account | None = None,
+    **subject: Any,
+) -> None:
     with transaction.atomic():  # the entries must commit with their transaction
         row, created = LedgerTransaction.objects.get_or_create(
-            source_key=key,
-            defaults={
-                "kind": kind,
-                "booking_reference": payment.booking.reference,
-                "payment": payment,
-                "refund": refund,
-                "dispute": dispute,
-                "occurred_at": at,
-            },
+            source_key=key, defaults={"kind": kind, "occurred_at": at, **subject}
         )
         if created:
             debit, credit = SIDES[kind]

@@ -18,7 +18,7 @@ from flask import Blueprint, Response, request
 
 from sandbox import faults
 from sandbox.core import Sandbox, current
-from sandbox.paypal import disputes, ipn, notifications, orders, payments, reporting, vault
+from sandbox.paypal import disputes, ipn, notifications, orders, payments, reporting, vault, withdrawals
 from sandbox.paypal.call import Answer, Call, new_id
 from sandbox.paypal.errors import PayPalError, Waiting, malformed
 from sandbox.paypal.parameters import read
@@ -29,7 +29,8 @@ LARGEST_BODY = 1024 * 1024
 HOUR, DAY = 3_600, 86_400
 LONGEST_REQUEST_ID = 108
 SCOPE = (
-    "https://uri.paypal.com/services/payments/payment https://uri.paypal.com/services/reporting/search/read"
+    "https://uri.paypal.com/services/payments/payment https://uri.paypal.com/services/reporting/search/read "
+    "https://uri.paypal.com/services/reporting/balances/read"
 )
 
 
@@ -80,6 +81,9 @@ ROUTES = (
     _route("DELETE", "v3/vault/payment-tokens/{id}", "payment_tokens.delete", vault.delete_token),
     _route(
         "GET", "v1/reporting/transactions", "transactions.list", reporting.transactions, query=reporting.QUERY
+    ),
+    _route(
+        "GET", "v1/reporting/balances", "balances.list", reporting.balances, query="as_of_time currency_code"
     ),
     _route("GET", "v1/customer/disputes", "disputes.list", disputes.list_disputes, query=disputes.QUERY),
     _route("GET", "v1/customer/disputes/{id}", "disputes.get", disputes.get),
@@ -351,4 +355,5 @@ def plug_in(box: Sandbox) -> None:
     box.webhooks.handle_jobs(payments.CAPTURE_JOB, finish_capture)
     box.webhooks.handle_jobs(payments.REFUND_JOB, finish_refund)
     box.webhooks.handle_jobs(vault.JOB, lambda payload: orders.keep_wallet_later(box, payload))
+    withdrawals.plug_in(box)
     box.webhooks.handle_jobs(disputes.JOB, lambda payload: disputes.overdue(box, payload))

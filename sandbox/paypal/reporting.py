@@ -25,6 +25,7 @@ FIELDS = frozenset(
     ]
 )
 PAID, REFUNDED, HELD, RELEASED = "T0006", "T1107", "T1110", "T1111"
+WITHDRAWN, RETURNED = "T0400", "T1101"
 STATUSES = {"PENDING": "P", "DECLINED": "D", "FAILED": "D", "REFUNDED": "V"}
 QUERY = (
     "start_date end_date fields page page_size transaction_id transaction_type transaction_status "
@@ -118,15 +119,53 @@ def _everything(call: Call) -> list[tuple[int, bool, dict[str, Any]]]:
             info = _info(dispute, RELEASED, dispute["amount_minor"], dispute["capture"], "TXN")
             info["transaction_id"] = dispute["release"]
             found.append((dispute["updated"], True, info))
+    for withdrawal in state.select("paypal_withdrawal", limit=1_000_000):
+        sent = {**withdrawal, "status": "PENDING" if withdrawal["status"] == "PENDING" else "COMPLETED"}
+        found.append(
+            (withdrawal["created"], True, _info(sent, WITHDRAWN, -withdrawal["amount_minor"], "", ""))
+        )
+        if withdrawal["returned"]:
+            back = {**sent, "id": withdrawal["returned"], "created": withdrawal["updated"]}
+            info = _info(back, RETURNED, withdrawal["amount_minor"], withdrawal["id"], "TXN")
+            found.append((withdrawal["updated"], True, info))
     return found
+
+
+def balances(call: Call) -> Answer:
+    """What the account holds per currency, now or at as_of_time. Money that a dispute holds has left it, as in the report."""
+    at = moment(call, "as_of_time") if "as_of_time" in call.query else call.box.clock.now()
+    wanted = call.query.get("currency_code")
+    sums: dict[str, int] = {}
+    rows = call.box.state.rows(
+        "SELECT kind, currency, amount_minor FROM ledger WHERE provider = 'paypal' AND at <= ?", at
+    )
+    for row in rows:
+        code = str(row["currency"]).upper()
+        if wanted in {None, code}:
+            sums[code] = sums.get(code, 0) + row["amount_minor"]
+    codes = sorted(sums) or [wanted or "USD"]
+    listed = [
+        {
+            "currency": code, "primary": code == codes[0],
+            "total_balance": money.shown(sums.get(code, 0), code),
+            "available_balance": money.shown(sums.get(code, 0), code),
+            "withheld_balance": money.shown(0, code),
+        }
+        for code in codes
+    ]  # fmt: skip
+    return 200, {
+        "balances": listed, "account_id": call.box.options.paypal_merchant_id, "as_of_time": iso(at),
+        "last_refresh_time": iso(call.now),
+    }  # fmt: skip
 
 
 def _info(record: Body, code: str, amount: int, reference: str, kind: str) -> dict[str, Any]:
     return {
-        "paypal_account_id": PAYER_ID, "transaction_id": record["id"], "paypal_reference_id": reference,
-        "paypal_reference_id_type": kind, "transaction_event_code": code,
+        "paypal_account_id": PAYER_ID, "transaction_id": record["id"],
+        **({"paypal_reference_id": reference, "paypal_reference_id_type": kind} if reference else {}),
+        "transaction_event_code": code,
         "transaction_initiation_date": iso(record["created"]), "transaction_updated_date": iso(record["updated"]),
         "transaction_amount": money.shown(amount, record["currency"]),
         "transaction_status": STATUSES.get(record["status"], "S"),
-        **{shown: record[name] for name, shown in (("invoice_id", "invoice_id"), ("custom_id", "custom_field")) if record[name]},
+        **{shown: record[name] for name, shown in (("invoice_id", "invoice_id"), ("custom_id", "custom_field")) if record.get(name)},
     }  # fmt: skip

@@ -14,7 +14,7 @@ from flask import Blueprint, Response, request
 
 from sandbox import faults
 from sandbox.core import Sandbox, current
-from sandbox.stripe import disputes, intents, methods, objects, refunds
+from sandbox.stripe import disputes, intents, methods, objects, payouts, refunds
 from sandbox.stripe.call import Call, Handler, new_request_id
 from sandbox.stripe.errors import StripeError, invalid, no_such
 from sandbox.stripe.objects import Body
@@ -259,6 +259,12 @@ ROUTES = (
     _route("GET", "disputes/{id}", "disputes.retrieve", "DisputeRetrieveParams", disputes.retrieve_dispute),
     _route("POST", "disputes/{id}", "disputes.update", "DisputeUpdateParams", disputes.update_dispute, "evidence metadata submit"),
     _route("POST", "disputes/{id}/close", "disputes.close", "DisputeCloseParams", disputes.close_dispute),
+    _route(
+        "POST", "payouts", "payouts.create", "PayoutCreateParams", payouts.create_payout,
+        "amount currency description metadata statement_descriptor",
+    ),
+    _route("GET", "payouts", "payouts.list", "PayoutListParams", payouts.list_payouts, f"{PAGED} status"),
+    _route("GET", "payouts/{id}", "payouts.retrieve", "PayoutRetrieveParams", payouts.retrieve_payout),
     _route("GET", "files/{id}", "files.retrieve", "FileRetrieveParams", disputes.retrieve_file),
     _route("GET", "events", "events.list", "EventListParams", list_events, f"{PAGED} type types delivery_success"),
     _route("GET", "events/{id}", "events.retrieve", "EventRetrieveParams", retrieve_event),
@@ -564,3 +570,4 @@ def plug_in(box: Sandbox) -> None:
 
     box.webhooks.handle_jobs(refunds.JOB, finish)
     disputes.plug_in(box)
+    payouts.plug_in(box)

@@ -124,7 +124,9 @@ class Call:
     def _linked(self, body: Body, name: str, object_id: str, path: str) -> Body:
         kind = LINKS.get(name)
         if name == "source" and body.get("object") == "balance_transaction":
-            kind = {"ch": "charge", "re": "refund"}.get(object_id.partition("_")[0])
+            kind = {"ch": "charge", "re": "refund", "dp": "dispute", "po": "payout"}.get(
+                object_id.partition("_")[0]
+            )
         found = self.box.state.get(kind, object_id) if kind else None
         if found is None:
             raise invalid(f"This property cannot be expanded ({path[:200]}).", "expand")

@@ -80,6 +80,7 @@ class Command(BaseCommand):
             | ours.filter(content_type__app_label="payments").exclude(
                 codename__regex=r"^(add|change|delete|view)_"
             )
+            | ours.filter(content_type__app_label="payments", codename="change_break")
         )
         viewer.groups.set([viewers])
         staff.groups.set([operators])

@@ -116,7 +116,27 @@ RULES = {
             ('dispute', 'customer_disputes', 1), ('dispute', 'provider_balance', -1),
             ('dispute_reversal', 'provider_balance', 1), ('dispute_reversal', 'customer_disputes', -1),
             ('dispute_fee', 'dispute_fees', 1), ('dispute_fee', 'provider_balance', -1), -- charged
-            ('dispute_fee', 'dispute_fees', -1), ('dispute_fee', 'provider_balance', 1)) -- given back""",
+            ('dispute_fee', 'dispute_fees', -1), ('dispute_fee', 'provider_balance', 1), -- given back
+            ('payout', 'bank', 1), ('payout', 'provider_balance', -1),
+            ('payout_reversal', 'provider_balance', 1), ('payout_reversal', 'bank', -1))""",
+    "a payout is not in the ledger once, or one that was returned not back": """
+        SELECT p.provider || ' ' || p.provider_ref || ' ' || p.status || ': ' || COALESCE(sum(e.amount_minor), 0)
+        FROM payments_payout p LEFT JOIN payments_ledgertransaction t ON t.payout_id = p.id
+        LEFT JOIN payments_ledgerentry e ON e.transaction_id = t.id AND e.account = 'bank' AND e.currency = p.currency
+        GROUP BY p.id HAVING COALESCE(sum(e.amount_minor), 0) <> CASE p.status WHEN 'failed' THEN 0 ELSE p.amount_minor END
+            OR count(DISTINCT t.id) <> CASE p.status WHEN 'failed' THEN 2 ELSE 1 END""",
+    "a payment has two fees, or one in the ledger before it was captured": """
+        SELECT p.id::text FROM payments_payment p JOIN payments_ledgertransaction t ON t.payment_id = p.id AND t.kind = 'fee'
+        GROUP BY p.id HAVING count(*) > 1 OR p.captured_minor = 0""",
+    "a break's sum of what is not in our books is not that of its movements": """
+        SELECT b.provider || ' ' || b.provider_ref FROM payments_break b
+        WHERE b.unbooked_minor <> COALESCE((SELECT sum(value::bigint) FROM jsonb_each_text(b.movements)), 0)""",
+    "a reconciliation is stuck": """
+        SELECT provider || ' ' || started_at FROM payments_reconciliationrun
+        WHERE finished_at IS NULL AND alive_at < now() - interval '1 hour'""",
+    "a refund of a charge that is not ours is stuck": """
+        SELECT id || ' ' || status FROM payments_strayrefund
+        WHERE status IN ('requested', 'submitted', 'unknown') AND created_at < now() - interval '1 hour'""",
     "a ledger transaction names another booking than its payment": """
         SELECT t.source_key || ' ' || t.booking_reference
         FROM payments_ledgertransaction t JOIN payments_payment p ON p.id = t.payment_id
