@@ -109,6 +109,8 @@ class Payment(models.Model):
         verbose_name=_("saved method"),
     )
     saves_method = models.BooleanField(_("saves the method"), default=False)
+    # What it takes to pay was given to somebody else than `user` as well, so that it must never save a method for that user.
+    is_shared = models.BooleanField(_("opened by others too"), default=False)
     is_off_session = models.BooleanField(_("charged in the customer's absence"), default=False)
     failure_code = models.CharField(_("failure code"), max_length=64, blank=True)
     failure_message = models.CharField(_("failure"), max_length=500, blank=True)
@@ -150,6 +152,10 @@ class Payment(models.Model):
                 fields=["provider", "provider_ref"],
                 condition=Q(provider_ref__isnull=False),
                 name="payment_provider_ref_unique",
+            ),
+            models.CheckConstraint(
+                condition=Q(saves_method=False) | Q(is_shared=False, user__isnull=False),
+                name="payment_saves_only_for_its_payer",
             ),
             models.UniqueConstraint(
                 fields=["booking"], condition=Q(status__in=LIVE_STATUSES), name="payment_one_live_per_booking"

@@ -132,11 +132,19 @@ def keep(request: HttpRequest, reference: str) -> HttpResponse:
     if not request.user.is_authenticated:
         raise PermissionDenied
     try:
-        checkout.start(
+        session = checkout.start(
             booking, user=request.user, saves_method=request.POST.get("keep") == "1", now=timezone.now()
         )
     except DomainError as error:
         return HttpResponse(str(error.message), status=409, content_type="text/plain; charset=utf-8")
+    if request.POST.get("payment", "") not in ("", str(session.payment.pk)):
+        messages.info(
+            request,
+            _(
+                "Somebody else had opened this payment too, so it was made anew to save the card for you alone. Enter the card again."
+            ),
+        )
+        return HttpResponse(status=205)
     return HttpResponse(status=204)
 
 

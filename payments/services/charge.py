@@ -29,13 +29,6 @@ class PaymentOver(DomainError):
     message = _("This payment can no longer be made. Nothing was taken.")
 
 
-class PaymentUnknown(DomainError):
-    code = "payment_unknown"
-    message = _(
-        "The bank did not say yet whether it took the money. Do not pay again: we look until we know, and write to you."
-    )
-
-
 def pay_with_saved(booking: Booking, *, method: StoredMethod, now: datetime) -> checkout.CheckoutSession:
     """Pay a held booking with one of the customer's saved methods, the customer being there.
 
@@ -88,8 +81,10 @@ def _charge(
     try:
         truth = gateway.fetch_payment(truth.ref)
     except (Unavailable, Rejected) as error:
-        # Refused, the card was not charged. Otherwise nobody knows, and the customer must not be told that nothing was taken.
-        raise problem if isinstance(problem, MethodDeclined) else PaymentUnknown() from error
+        # A decline is an answer. Otherwise nobody knows, and the customer must not be told that nothing was taken.
+        if isinstance(problem, MethodDeclined):
+            raise problem from error
+        raise checkout.ProviderUnavailable(OutcomeUnknown.message) from error
     payment = settle.record(payment.pk, truth, now=now)
     if payment.is_live and truth.status == PaymentStatus.CAPTURED:
         raise checkout.PaymentInDoubt  # not what we asked for, so settle took it for a break

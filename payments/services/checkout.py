@@ -61,6 +61,11 @@ class PaymentInDoubt(DomainError):
     )
 
 
+class PaymentChanged(DomainError):
+    code = "payment_changed"
+    message = _("Another window or person changed how this is paid. Nothing was taken. Please try again.")
+
+
 class ProviderUnavailable(DomainError):
     code = "provider_unavailable"
     message = _(
@@ -112,11 +117,12 @@ def start(
 ) -> CheckoutSession:
     """Return the one live payment of what the booking has to pay, made at the provider; a second call returns the same.
 
-    A live payment at another provider, for an earlier change, or on other terms where the provider's are fixed, is withdrawn first; one that
-    may be paid already raises PaymentInDoubt. method: the saved method that charge.py is about to take it from.
+    A live payment at another provider, for an earlier change, that could save a method for the wrong person, or on other terms where the
+    provider's are fixed, is withdrawn first; one that may be paid already raises PaymentInDoubt.
+    method: the saved method that charge.py is about to take it from.
     saves_method: whether the provider keeps the card for `user` once it has paid; None leaves it as it was (at first: no).
     A total of zero needs no provider: the booking is confirmed and AlreadyPaid raised.
-    Raises NotOffered, HoldExpired, AlreadyPaid, PaymentInDoubt, ProviderUnavailable.
+    Raises NotOffered, HoldExpired, AlreadyPaid, PaymentInDoubt, PaymentChanged, ProviderUnavailable.
     """
     gateway = gateway_for(provider)
     due = due_for(booking)
@@ -205,6 +211,7 @@ def _withdraw_others(booking: Booking, provider: str, gateway: Gateway, **wish: 
     if other is None or (
         other.provider == provider
         and is_wanted
+        and not _is_somebody_elses(other, user=wish["user"], saves_method=wish["saves_method"])
         and not (gateway.has_fixed_terms and _has_other_terms(other, **wish))
     ):
         return
@@ -231,6 +238,15 @@ def _has_other_terms(
     if saves_method is not None and saves_method != payment.saves_method:
         return True
     return payment.saves_method and user is not None and payment.user_id != user.pk
+
+
+def _is_somebody_elses(payment: Payment, *, user: Any, saves_method: bool | None) -> bool:
+    """Whether handing the payment to this person could save one person's method for another.
+
+    One that saves a method is handed to nobody but its user, and one that others were handed never begins to save.
+    """
+    is_own = payment.user_id == getattr(user, "pk", None)
+    return (payment.saves_method and not is_own) or (bool(saves_method) and (payment.is_shared or not is_own))
 
 
 def _intend(
@@ -282,11 +298,14 @@ def _live_payment(
         raise ChangeExpired if due.amendment else HoldExpired
     payment = booking.payments.filter(status__in=LIVE_STATUSES).first()
     if payment is not None and (payment.provider, payment.amendment_id) != (provider, due.amendment_id):
-        raise PaymentInDoubt  # another tab chose another provider, or another change, just now
+        raise PaymentChanged
+    if payment is not None and _is_somebody_elses(payment, user=user, saves_method=saves_method):
+        raise PaymentChanged
     if payment is None:
         payment = Payment(
             booking=booking,
             user=user if getattr(user, "pk", None) else booking.user,
+            is_shared=not getattr(user, "pk", None),  # whoever has the guest link
             provider=provider,
             amendment=due.amendment,
             amount_minor=due.amount.amount_minor,
@@ -298,11 +317,11 @@ def _live_payment(
         payment.save(force_insert=True)
         payment.status, payment.submitted_at = PaymentStatus.SUBMITTED, now
         payment.save(update_fields=["status", "submitted_at"])
-    elif saves_method is not None:
-        payment.saves_method = saves_method
-        if saves_method:
-            payment.user = user  # the card is kept for whoever pays, so it is that person's payment
-        payment.save(update_fields=["saves_method", "user"])
+    else:
+        payment.is_shared = payment.is_shared or payment.user_id != getattr(user, "pk", None)
+        if saves_method is not None:
+            payment.saves_method = saves_method
+        payment.save(update_fields=["saves_method", "is_shared"])
     return payment
 
 

@@ -129,7 +129,7 @@
       if (!error) return; // the browser is on its way to the return page
       working(false);
       const intent = error.payment_intent || error.setup_intent;
-      if (intent && ["succeeded", "processing"].includes(intent.status)) {
+      if (intent && ["succeeded", "processing", "canceled"].includes(intent.status)) {
         window.location.assign(form.dataset.returnUrl);
         return;
       }
