@@ -132,7 +132,7 @@ TEMPLATES: dict[tuple[str, str], Words] = {
             "The change is made when {{ amount }} is paid. We keep the space until {{ pay_before_local }}, airport time; after that your "
             "booking stands as it was."
         ),
-        button_label="Pay {{ amount }}",
+        button_label="Pay now",
         button_variable="manage_url",
     ),
     ("amendment_to_pay", "sms"): Words(
@@ -149,7 +149,9 @@ TEMPLATES: dict[tuple[str, str], Words] = {
         button_variable="manage_url",
     ),
     ("amendment_not_made", "sms"): Words(
-        body="{{ reference }}: sorry, your change was not made; the booking stands as it was. {{ what_happened_text }}"
+        body=(
+            "{{ reference }}: sorry, your change was not made. Your booking stands as it was, and we keep nothing of the {{ amount }} for it."
+        )
     ),
     ("refund_issued", "email"): Words(
         subject="Refund for {{ reference }}: {{ amount }}",

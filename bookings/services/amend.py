@@ -467,7 +467,7 @@ def _price_change(booking: Booking, *, start_at: datetime, end_at: datetime, now
     if difference >= 0:
         return _Priced(lines, difference, 0, refund_percent)
     caps = [line.get("refund_percent", 100) for line in booking.lines]
-    ceiling = min([cap for cap in caps if cap], default=100)
+    ceiling = min([refund_percent, *(cap for cap in caps if cap)])
     refundable = booking.total_minor - sum(
         line["amount_minor"] for line, cap in zip(booking.lines, caps, strict=True) if not cap
     )

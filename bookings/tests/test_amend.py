@@ -206,6 +206,17 @@ def test_moving_the_drop_off_away_buys_no_notice() -> None:
     assert back.amount_minor == 2000 == sum(line["amount_minor"] for line in lines)
 
 
+def test_moving_and_shortening_at_once_neither_gains_nor_loses_notice() -> None:
+    now = START - 13 * HOUR  # half comes back: 20.00 of 40.00
+    booking = confirmed()
+    amendment = change(booking, now=now, start_at=START + 20 * DAY, end_at=END + 18 * DAY)
+    assert amendment is not None
+    assert (amendment.difference_minor, amendment.refund_minor) == (-2000, 1000)
+    Booking.objects.filter(pk=booking.pk).update(kept_minor=3000)
+    booking.refresh_from_db()
+    assert refund_due(booking, at=now)[0].amount_minor == 1000
+
+
 def test_what_was_paid_keeps_its_price_when_prices_rise() -> None:
     product = make_product()
     booking = confirmed(product)

@@ -184,7 +184,7 @@ def test_a_cancellations_refund_waits_for_the_decision(sandbox: Any) -> None:
     dispute = disputed(sandbox)
     booking, now = dispute.payment.booking, timezone.now()
     cancelled = cancel(booking, preview_token=preview_cancellation(booking, now=now).token, now=now)
-    assert refund.refund_cancellation(cancelled.pk) is None
+    assert refund.refund_cancellation(cancelled.pk) == []
     janitor.sweep(now=timezone.now())
     assert not Refund.objects.exists()
     sandbox.post(f"/stripe-disputes/{dispute.provider_ref}", {"status": "won"})
@@ -211,7 +211,7 @@ def test_a_dispute_that_is_lost_after_the_cancellation_ends_the_wait_for_its_ref
     dispute = disputed(sandbox)
     booking, now = dispute.payment.booking, timezone.now() - timedelta(minutes=20)
     cancelled = cancel(booking, preview_token=preview_cancellation(booking, now=now).token, now=now)
-    assert refund.refund_cancellation(cancelled.pk) is None
+    assert refund.refund_cancellation(cancelled.pk) == []
     assert not Message.objects.filter(kind="cancellation").exists()
     sandbox.post(f"/stripe-disputes/{dispute.provider_ref}", {"status": "lost"})
     settle.settle(dispute.payment_id)
