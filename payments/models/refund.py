@@ -97,7 +97,7 @@ class Refund(models.Model):
         related_name="taken_up_by",
         verbose_name=_("takes the place of"),
     )
-    note = models.CharField(_("why it was cancelled"), max_length=500, blank=True)
+    note = models.CharField(_("why it was cancelled or closed"), max_length=500, blank=True)
     provider_ref = models.CharField(
         _("provider reference"), max_length=255, null=True, blank=True, unique=True
     )
