@@ -60,6 +60,8 @@ def refund_words(refund: Refund) -> str:
             return _("Paid to you another way than by card.")
         case RefundStatus.SUCCEEDED:
             return _("Given back; your bank usually shows it within 5 to 10 days.")
+        case RefundStatus.FAILED if refund.note:
+            return _("It did not arrive and is no longer due. Write to us if you see that otherwise.")
         case RefundStatus.FAILED:
             return _("It did not arrive. %(why)s") % {"why": _why_it_failed(refund)}
         case RefundStatus.CANCELLED:
@@ -99,7 +101,9 @@ def refund_stories(refunds: list[Refund]) -> list[RefundStory]:
         RefundStory(
             amount=one.amount,
             state=one.status,
-            words=_why_it_failed(one) if one.status == RefundStatus.FAILED else refund_words(one),
+            words=_why_it_failed(one)
+            if one.status == RefundStatus.FAILED and not one.note
+            else refund_words(one),
             has_failed=one.status == RefundStatus.FAILED,
         )
         for one in refunds

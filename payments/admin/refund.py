@@ -181,13 +181,17 @@ class RefundAdmin(ReadOnlyAdmin):
         how = request.POST.get("how", "") if request.method == "POST" else ""
         again = ReasonForm(request.POST if how == "again" else None, auto_id="again_%s")
         elsewhere = ReasonForm(request.POST if how == "elsewhere" else None, auto_id="elsewhere_%s")
-        form = elsewhere if how == "elsewhere" else again
+        closing = ReasonForm(request.POST if how == "close" else None, auto_id="close_%s")
+        form = {"elsewhere": elsewhere, "close": closing}.get(how, again)
         if form.is_bound and form.is_valid():
             reason = form.cleaned_data["reason"]
             try:
                 if how == "elsewhere":
                     made = retry.settle_elsewhere(refund.pk, reason=reason, by=request.user, now=now)
                     done = _("Noted. The customer has a message and a credit note.")
+                elif how == "close":
+                    made = retry.close_failed(refund.pk, reason=reason, by=request.user, now=now)
+                    done = _("Closed. No money was moved, and the customer was not written to.")
                 else:
                     made = retry.retry_refund(
                         refund.pk,
@@ -215,6 +219,7 @@ class RefundAdmin(ReadOnlyAdmin):
             form=form,
             again=again,
             elsewhere=elsewhere,
+            closing=closing,
             is_open=retry.unresolved().filter(pk=refund.pk).exists(),
             cause=cause_of(refund.failure_code).staff,
             needs_approval=retry.retry_needs_approval(refund, now=now),

@@ -51,7 +51,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="refund",
             name="note",
-            field=models.CharField(blank=True, max_length=500, verbose_name="why it was cancelled"),
+            field=models.CharField(blank=True, max_length=500, verbose_name="why it was cancelled or closed"),
         ),
         migrations.AddField(
             model_name="refund",

@@ -98,7 +98,7 @@ class Refund(models.Model):
         related_name="taken_up_by",
         verbose_name=_("takes the place of"),
     )
-    note = models.CharField(_("why it was cancelled"), max_length=500, blank=True)
+    note = models.CharField(_("why it was cancelled or closed"), max_length=500, blank=True)
     amendment = models.ForeignKey(
         "bookings.Amendment",
         on_delete=models.PROTECT,

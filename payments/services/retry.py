@@ -38,9 +38,9 @@ class PlanChanged(DomainError):
 
 
 def unresolved() -> QuerySet[Refund]:
-    """Return the refunds that failed and that nobody sent again or settled otherwise."""
+    """Return the refunds that failed and that nobody sent again, settled otherwise or closed."""
     taken_up = Refund.objects.filter(retries=OuterRef("pk")).exclude(status=RefundStatus.CANCELLED)
-    return Refund.objects.filter(~Exists(taken_up), status=RefundStatus.FAILED)
+    return Refund.objects.filter(~Exists(taken_up), status=RefundStatus.FAILED, note="")
 
 
 def retry_needs_approval(failed: Refund, *, now: datetime) -> bool:
@@ -124,6 +124,26 @@ def settle_elsewhere(failed_id: Any, *, reason: str, by: Any, now: datetime) -> 
         payment.refresh_from_db()
         documents.issue_credit_note(refund, payment, now=now)  # its counter is the last lock
     return refund
+
+
+def close_failed(failed_id: Any, *, reason: str, by: Any, now: datetime) -> Refund:
+    """Note why a failed refund is no longer owed, such as money that the customer's bank gave back. No money moves.
+
+    Locks the booking, the payment, the failed refund. Raises NotRetryable, InvalidInput without a reason.
+    """
+    with transaction.atomic():
+        failed = _failed(failed_id, reason=reason)
+        failed.note = reason.strip()[:500]
+        failed.save(update_fields=["note"])
+        audit.record(
+            actor=by,
+            action="refund.closed",
+            subject=f"payment:{failed.payment_id}",
+            reason=failed.note,
+            data={"amount": str(failed.amount), "refund": str(failed.pk)},
+        )
+        _answer_break(failed, by=by, resolution=failed.note, now=now)
+    return failed
 
 
 def _failed(refund_id: Any, *, reason: str) -> Refund:

@@ -558,6 +558,26 @@ def test_a_retry_asks_for_a_second_person_only_where_the_first_try_would(
     assert not retry.retry_needs_approval(third, now=timezone.now())  # approved once already
 
 
+def test_a_failed_refund_that_is_owed_no_more_is_closed_with_a_reason(sandbox: Any, sam: User) -> None:
+    row = failed(sandbox, sam)
+    opened = dispute(sandbox, row.payment)
+    sandbox.post(f"/stripe-disputes/{opened.provider_ref}", {"status": "lost"})
+    settle.settle(row.payment_id)
+    client = signed_in(sam)
+    page = client.get(take_up_page(row)).content.decode()
+    assert "Less than this is left" in page
+    assert "Send £9.00 again" not in page
+    with pytest.raises(refund.RefundExceedsCaptured):
+        retry.retry_refund(row.pk, reason="x", by=sam, shown_approval=False, now=timezone.now())
+    assert client.post(take_up_page(row), {"how": "close", "reason": ""}).status_code == 400
+    for _click in range(2):
+        assert client.post(take_up_page(row), {"how": "close", "reason": "The bank paid"}).status_code == 302
+    assert not retry.unresolved().exists()
+    assert AuditEntry.objects.get(action="refund.closed").reason == "The bank paid"
+    assert "no longer due" in api(sam).get(f"/api/payments/transactions/{row.pk}").json()["detail"]
+    assert not Break.objects.filter(resolved_at=None, kind="state").exists()
+
+
 def test_two_retries_at_once_make_one(sandbox: Any, sam: User) -> None:
     row, start, outcomes = failed(sandbox, sam), threading.Barrier(4), []
 

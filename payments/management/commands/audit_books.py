@@ -219,7 +219,8 @@ REMINDERS = {
     "a refund failed, and nobody has sent it again or settled it otherwise": """
         SELECT b.reference || ' ' || r.amount_minor || ' ' || r.currency || ' ' || r.failure_code
         FROM payments_refund r JOIN payments_payment p ON p.id = r.payment_id JOIN bookings_booking b ON b.id = p.booking_id
-        WHERE r.status = 'failed' AND NOT EXISTS (SELECT 1 FROM payments_refund n WHERE n.retries_id = r.id AND n.status <> 'cancelled')
+        WHERE r.status = 'failed' AND r.note = ''
+          AND NOT EXISTS (SELECT 1 FROM payments_refund n WHERE n.retries_id = r.id AND n.status <> 'cancelled')
         ORDER BY r.created_at""",
 }
 
