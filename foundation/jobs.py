@@ -10,7 +10,7 @@ from django.db import transaction
 from procrastinate import App
 from procrastinate.contrib.django import app
 from procrastinate.contrib.django.django_connector import DjangoConnector
-from procrastinate.exceptions import AlreadyEnqueued, UniqueViolation
+from procrastinate.exceptions import AlreadyEnqueued, ConnectorException, UniqueViolation
 from procrastinate.jobs import Status
 
 logger = logging.getLogger(__name__)
@@ -49,11 +49,15 @@ def defer(
 async def rescue_stalled(*, seconds_since_heartbeat: float = 30) -> None:
     """Give the jobs of killed workers back to the queue; every job is safe to run twice.
 
-    One whose successor waits already under the same queueing lock cannot go back and need not: it ends as failed.
+    One whose successor waits already under the same queueing lock cannot go back and need not: it ends as failed. One that its
+    worker, only slow, has finished meanwhile is left alone.
     """
     for job in await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=seconds_since_heartbeat):
         logger.warning("job %s (%s) was left by a dead worker; it runs again", job.id, job.task_name)
         try:
-            await app.job_manager.retry_job(job)
-        except UniqueViolation:
-            await app.job_manager.finish_job(job, status=Status.FAILED, delete_job=False)
+            try:
+                await app.job_manager.retry_job(job)
+            except UniqueViolation:
+                await app.job_manager.finish_job(job, status=Status.FAILED, delete_job=False)
+        except ConnectorException as error:
+            logger.warning("job %s was not given back: %s", job.id, error.__cause__)

@@ -9,8 +9,9 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.core.management import call_command, get_commands
-from django.db import OperationalError, connection, connections
+from django.db import InterfaceError, OperationalError, connection, connections
 from django.db.models import Q
+from procrastinate.exceptions import ConnectorException
 
 from bench.chaos.stack import Stack, forget_connections
 from bookings.models import Booking
@@ -23,7 +24,8 @@ from payments.services import inbox, janitor
 
 ROUNDS = 14
 LONGEST_SECONDS = 60.0
-MISSED_HEARTBEAT_SECONDS = 2  # workers' hearts beat twice a second here
+LOST = (OperationalError, InterfaceError, ConnectorException)
+MISSED_HEARTBEAT_SECONDS = 3  # workers' hearts beat twice a second here
 
 
 def calm(stack: Stack) -> None:
@@ -44,7 +46,7 @@ def settle_down(stack: Stack) -> list[str]:
     for turn in range(ROUNDS):
         try:
             left = _turn(stack, turn)
-        except OperationalError:  # connections to a server that was restarted
+        except LOST:  # connections to a server that was restarted
             forget_connections()
             continue
         if not left and turn > 0:  # turn 0 leaves the holds as they are; from then on nobody pays any more

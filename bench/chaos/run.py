@@ -87,7 +87,11 @@ def one(stack: Stack, tally: Tally, tokens: dict[str, str], *, seed: int, number
     drain.calm(stack)
     left = drain.settle_down(stack)
     drained = time.monotonic()
-    violations = oracle.judge(stack, journal, left)
+    try:
+        violations = oracle.judge(stack, journal, left)
+    except drain.LOST:  # a connection to a server that was restarted
+        forget_connections()
+        violations = oracle.judge(stack, journal, left)
     fired = tally.close(survived=not violations)
     if violations:
         say(f"\nREFUSED seed {seed} schedule {number}: python -m bench.chaos --seed {seed} --only {number}")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from django.db import connection, transaction
+from asgiref.sync import sync_to_async
+from django.db import connection, connections, transaction
 from procrastinate.contrib.django import app
 from procrastinate.contrib.django.models import ProcrastinateJob
+from procrastinate.jobs import Job
 from procrastinate.testing import InMemoryConnector
 
 from foundation import jobs
@@ -49,6 +51,13 @@ def test_a_waiting_job_absorbs_another_under_the_same_lock() -> None:
     assert ProcrastinateJob.objects.count() == 2
 
 
+async def rescue() -> None:
+    try:
+        await jobs.rescue_stalled()
+    finally:  # asyncio's thread lives on, and its connection would outlive this test's database
+        await sync_to_async(connections.close_all)()
+
+
 def left_by_a_dead_worker(task: str, lock: str) -> int:
     jobs.defer(task, queueing_lock=lock)
     job_id = ProcrastinateJob.objects.get(queueing_lock=lock, status="todo").pk
@@ -69,7 +78,26 @@ def test_a_dead_workers_job_whose_successor_waits_already_does_not_stop_the_resc
     replaced = left_by_a_dead_worker("any.sweep", "sweep")
     jobs.defer("any.sweep", queueing_lock="sweep")
     rescued = left_by_a_dead_worker("any.refund", "refund")
-    asyncio.run(jobs.rescue_stalled())
+    asyncio.run(rescue())
     status = dict(ProcrastinateJob.objects.values_list("pk", "status"))
     assert (status[replaced], status[rescued]) == ("failed", "todo")
     assert ProcrastinateJob.objects.filter(queueing_lock="sweep", status="todo").count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_job_that_ended_meanwhile_does_not_stop_the_rescue_of_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Between the look and the rescue a worker that was only slow finishes its job."""
+    slow, dead = left_by_a_dead_worker("any.slow", "slow"), left_by_a_dead_worker("any.dead", "dead")
+    look = app.job_manager.get_stalled_jobs
+
+    async def look_and_wait(**asked: float) -> list[Job]:
+        found = list(await look(**asked))
+        await sync_to_async(ProcrastinateJob.objects.filter(pk=slow).update)(status="succeeded")
+        return found
+
+    monkeypatch.setattr(app.job_manager, "get_stalled_jobs", look_and_wait)
+    asyncio.run(rescue())
+    status = dict(ProcrastinateJob.objects.values_list("pk", "status"))
+    assert (status[slow], status[dead]) == ("succeeded", "todo")
