@@ -31,6 +31,10 @@ PAD = 8.0  # inside the pass
 EAST_ASIAN = re.compile("[\u2e80-\u33ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7a3\uf900-\ufaff\uff00-\uffef]")
 
 
+# Stands for the number of pages; the library's own "{nb}" could be somebody's name.
+PAGES = "{#number-of-pages#}"
+
+
 class Sheet(FPDF):
     """A document in the making. All lengths in millimetres, type sizes in points."""
 
@@ -53,6 +57,7 @@ class Sheet(FPDF):
         self.set_margins(LEFT, TOP, 210 - LEFT - WIDTH)
         self.set_auto_page_break(True, margin=26)
         self.c_margin = 0
+        self.alias_nb_pages(PAGES)
         self.add_page()
 
     def normalize_text(self, text: str) -> str:
@@ -73,12 +78,11 @@ class Sheet(FPDF):
 
     def footer(self) -> None:
         self.rule(277)
-        page = _("Page %(number)d of %(total)s") % {"number": self.page_no(), "total": "{nb}"}
+        page = _("Page %(number)d of %(total)s") % {"number": self.page_no(), "total": PAGES}
         self.write_at(LEFT, 280, self.foot, size=7.5, colour=SOFT, width=WIDTH - 32, lines=2)
         self.ink(size=7.5)
-        width = self.get_string_width(
-            page.replace("{nb}", "0")
-        )  # the number comes when all pages are written
+        # The number comes when all pages are written.
+        width = self.get_string_width(page.replace(PAGES, "0"))
         self.write_at(LEFT + WIDTH - width, 280, page, size=7.5, colour=SOFT, width=40)
 
     def ink(
