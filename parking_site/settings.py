@@ -26,19 +26,18 @@ DEBUG = env.bool("DEBUG", default=False)
 RELEASE = env.str("RELEASE", default="development")
 
 
-def _port(variable: str, default: int) -> int:
+def _port(variable: str, written: str) -> int:
     """The port that the environment names. Raises ImproperlyConfigured, which manage.py prints in one line."""
-    written = env.str(variable, default=str(default)).strip()
-    if not (written.isascii() and written.isdigit() and 1 <= int(written[:6]) <= 65535 and len(written) <= 5):
+    if not (written.isascii() and written.isdigit() and len(written) <= 5 and 1 <= int(written) <= 65535):
         raise ImproperlyConfigured(
             f'{variable} is "{written[:40]}"; it must be a port, a whole number from 1 to 65535, for example '
-            f"{variable}={default}."
+            f"{variable}=9000."
         )
     return int(written)
 
 
-PORT = _port("PORT", 8000)
-SANDBOX_PORT = _port("SANDBOX_PORT", 8001)
+PORT = _port("PORT", env.str("PORT", default="8000"))
+SANDBOX_PORT = _port("SANDBOX_PORT", env.str("SANDBOX_PORT", default="8001"))
 SANDBOX_URL = "" if PRODUCTION else env.str("SANDBOX_URL", default=f"http://127.0.0.1:{SANDBOX_PORT}")
 SITE_URL = env.str("SITE_URL", default="" if PRODUCTION else f"http://127.0.0.1:{PORT}").rstrip("/")
 SITE_NAME = env.str("SITE_NAME", default="Runway Parking")
