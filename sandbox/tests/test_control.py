@@ -28,7 +28,7 @@ def test_done_then_silent(box: Process) -> None:
     )
     with pytest.raises(requests.exceptions.ReadTimeout):
         box.raw("POST", "payment_intents", data=NEW, headers={"Idempotency-Key": "t1"}, timeout=0.7)
-    assert intents(box) == 1
+    wait_until(lambda: intents(box) == 1)  # a busy machine does it after the client has given up
     again = box.raw("POST", "payment_intents", data=NEW, headers={"Idempotency-Key": "t1"})
     assert (again.status_code, again.headers["Idempotent-Replayed"]) == (200, "true")
     assert intents(box) == 1
