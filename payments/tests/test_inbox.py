@@ -85,8 +85,7 @@ def test_a_cancellation_is_refunded_once_and_told_truly(sandbox: Any) -> None:
     preview = preview_cancellation(booking, now=now)
     due = cancel(booking, preview_token=preview.token, now=now)
     for _time in range(2):
-        row = refund.refund_cancellation(due.pk)
-    assert row is not None
+        (row,) = refund.refund_cancellation(due.pk)
     assert refund.send_refund(row.pk).status == "succeeded"
     assert Refund.objects.get().amount_minor == due.refund_minor
     assert Payment.objects.get().refunded_minor == due.refund_minor
