@@ -272,9 +272,9 @@ class RefundView(CustomerView):
         With `preview: true` it only says what would happen (200); its `previewToken`, sent within 15 minutes, does exactly that. Above the
         operator's limit a refund that staff ask for waits for another person: `needsApproval`.
         """
-        if isinstance(request.data, dict) and request.data.get("preview") is True:
-            return self._preview(request)
-        return self._refund(request)
+        # Whatever is not plainly "no preview" moves no money, also a "true" in quotes.
+        plainly_none = not isinstance(request.data, dict) or request.data.get("preview", False) is False
+        return self._refund(request) if plainly_none else self._preview(request)
 
     @idempotent()
     def _refund(self, request: Request) -> Response:
@@ -296,6 +296,8 @@ class RefundView(CustomerView):
 
     def _preview(self, request: Request) -> Response:
         asked = valid(s.RefundInput, request)
+        if not asked["preview"]:
+            raise InvalidInput(_("Send true, or leave it out."), field="preview")
         payment, by_staff = self._payment(request, asked)
         if by_staff:
             amount = _amount_of(asked, payment)

@@ -383,6 +383,14 @@ def test_the_api_previews_then_does_exactly_that_once(sandbox: Any, sam: User) -
     assert Refund.objects.count() == 1
 
 
+@pytest.mark.parametrize("preview", ["true", 1, "yes", "false", 0, "", None, [], "x"])
+def test_a_preview_that_is_oddly_asked_for_moves_no_money(sandbox: Any, sam: User, preview: Any) -> None:
+    answer = api_refund(api(sam), paid(), amount="5.00", reason="Rain", preview=preview)
+    assert answer.status_code in {200, 400}, answer.content
+    assert ("previewToken" in answer.json()) == (answer.status_code == 200)
+    assert not Refund.objects.exists()
+
+
 def test_a_token_lapses_and_is_nobody_elses_nor_of_another_payment(
     sandbox: Any, sam: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
