@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import importlib
 import os
+import random
 import signal
+import time
 from collections.abc import Callable
 from functools import partial, wraps
 from pathlib import Path
@@ -52,6 +54,18 @@ POINTS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
 }
 
+# Within a transaction, where two who should wait for each other could overtake: some linger here for a moment.
+PAUSES = (
+    "bookings.models:Occupancy.objects.create",
+    "bookings.services.hold:_refuse_too_many_holds",
+    "bookings.services.cancel:_refuse_unless_cancellable",
+    "payments.services.checkout:_live_payment",
+    "payments.services.refund:preview_refund",
+    "payments.services.settle:_difference",
+    "payments.services.settle:_honour",
+)
+LONGEST_PAUSE_SECONDS = 0.03
+
 
 def replace(target: str, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
     """Put make(function) where "module:Class.function" is; a name that is not there fails loudly."""
@@ -65,9 +79,21 @@ def replace(target: str, make: Callable[[Callable[..., Any]], Callable[..., Any]
 
 def install(control: Path) -> None:
     """Wrap every point. Call after django.setup() and before any request or job."""
+    for target in PAUSES:
+        replace(target, _lingering)
     for point, (when, targets) in POINTS.items():
         for target in targets:
             replace(target, partial(_watched, control=control, point=point, when=when))
+
+
+def _lingering(real: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(real)
+    def lingering(*args: Any, **kwargs: Any) -> Any:
+        answer = real(*args, **kwargs)
+        time.sleep(random.choice((0.0, random.uniform(0.0, LONGEST_PAUSE_SECONDS))))  # noqa: S311 - play
+        return answer
+
+    return lingering
 
 
 def _watched(real: Callable[..., Any], *, control: Path, point: str, when: str) -> Callable[..., Any]:

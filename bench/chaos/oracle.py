@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from typing import Any
 
 from django.core.management import call_command
+from django.db import connection
 from django.db.models import Sum
 
 from bench.chaos.customers import Journal
@@ -14,6 +15,7 @@ from bench.chaos.stack import Stack
 from bookings.models import Booking
 from communications.models import Message
 from foundation.money import Money
+from payments.management.commands import audit_books
 from payments.models import Break, LedgerEntry, Payment, ProviderEvent, Refund
 
 # Our kinds of ledger transactions -> the sandbox's.
@@ -25,9 +27,9 @@ ONCE = (
 )  # fmt: skip
 
 
-def judge(stack: Stack, journal: Journal, left: list[str]) -> list[str]:
-    """Every violation, each with the rule that it breaks."""
-    found = [f"stuck: {row}" for row in left]
+def judge(stack: Stack, journal: Journal, left: list[str], early: list[str]) -> list[str]:
+    """Every violation, each with the rule that it breaks. `early` are those that were seen before the drain."""
+    found = [*early, *(f"stuck: {row}" for row in left)]
     found += [f"answers: {row}" for row in journal.wrong]
     truth = stack.ask("/ledger.json")
     found += [f"ledger: {row}" for row in ledgers(truth, journal)]
@@ -35,6 +37,13 @@ def judge(stack: Stack, journal: Journal, left: list[str]) -> list[str]:
     found += [f"claims: {row}" for row in claims(journal)]
     found += [f"messages: {row}" for row in messages(stack)]
     return found
+
+
+def oversold() -> list[str]:
+    """More stays than spaces at some instant. Asked while holds still stand: at the end they have run out."""
+    with connection.cursor() as cursor:
+        cursor.execute(audit_books.RULES["a pool is over its capacity"])
+        return [f"oversold: {text}" for (text,) in cursor.fetchall()]
 
 
 def audit() -> list[str]:

@@ -82,16 +82,18 @@ def one(stack: Stack, tally: Tally, tokens: dict[str, str], *, seed: int, number
     began = time.monotonic()
     journal, _scene = schedule.play(plan, stack, tally, tokens, reconciles="reconcile" in get_commands())
     played = time.monotonic()
-    forget_connections_if(journal.broke_database)
+    if journal.broke_database:
+        forget_connections()
+    early = oracle.oversold()
     schedule.count_what_fired(plan, stack, tally)
     drain.calm(stack)
     left = drain.settle_down(stack)
     drained = time.monotonic()
     try:
-        violations = oracle.judge(stack, journal, left)
+        violations = oracle.judge(stack, journal, left, early)
     except drain.LOST:  # a connection to a server that was restarted
         forget_connections()
-        violations = oracle.judge(stack, journal, left)
+        violations = oracle.judge(stack, journal, left, early)
     fired = tally.close(survived=not violations)
     if violations:
         say(f"\nREFUSED seed {seed} schedule {number}: python -m bench.chaos --seed {seed} --only {number}")
@@ -109,11 +111,6 @@ def one(stack: Stack, tally: Tally, tokens: dict[str, str], *, seed: int, number
 
 
 VERBOSE = False
-
-
-def forget_connections_if(restarted: bool) -> None:
-    if restarted:
-        forget_connections()
 
 
 def keep_evidence(
