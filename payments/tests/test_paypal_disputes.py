@@ -376,10 +376,11 @@ def test_the_pack_says_that_the_car_came_and_what_the_customer_agreed_to_and_was
     booking = dispute.payment.booking
     for kind in ("arrived", "completed"):
         BookingEvent.objects.create(booking=booking, kind=kind, at=booking.start_at)
-    text = "\n".join(page.extract_text() for page in PdfReader(BytesIO(evidence.render(dispute))).pages)
+    pages = PdfReader(BytesIO(evidence.render(dispute))).pages
+    text = " ".join(" ".join(page.extract_text() for page in pages).split())
     for expected in (
         booking.reference, booking.plate, dispute.provider_ref, "merchandise or service not as described", "Car arrived",
-        "Car collected", "What the customer was told", "Payment confirmation", booking.policy["summary"],
+        "Car collected", "What the customer was told", "Payment received", booking.policy["summary"],
     ):  # fmt: skip
         assert expected in text, expected
 
