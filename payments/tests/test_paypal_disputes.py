@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from datetime import timedelta
+from io import BytesIO
 from typing import Any
 
 import pytest
@@ -14,14 +15,16 @@ from django.db import connection
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
+from pypdf import PdfReader
 
 from accounts.models import User
-from bookings.models import Product
+from bookings.models import BookingEvent, Product
 from bookings.tests.world import make_product
 from foundation.errors import InvalidInput
 from foundation.models import AuditEntry
 from payments.gateways import gateway_for
 from payments.models import Break, Dispute, LedgerEntry, LedgerTransaction, Payment, ProviderEvent, Refund
+from payments.paper import evidence
 from payments.services import answers, inbox, janitor, refund, settle
 from payments.services.disputes import PaymentDisputed
 from payments.tests.test_paypal import deliver, held_webhooks, notify, sent
@@ -366,6 +369,20 @@ def test_an_answer_goes_with_its_papers_and_long_words_in_pieces(sandbox: Any, s
     assert dispute.payment.booking.policy["summary"] in found[2]["notes"]
     assert [paper["name"] for paper in found[0]["documents"]] == ["evidence.pdf", "receipt.pdf"]
     assert all(paper["size_in_bytes"] > 5000 for paper in found[0]["documents"])
+
+
+def test_the_pack_says_that_the_car_came_and_what_the_customer_agreed_to_and_was_told(sandbox: Any) -> None:
+    dispute = disputed(sandbox)
+    booking = dispute.payment.booking
+    for kind in ("arrived", "completed"):
+        BookingEvent.objects.create(booking=booking, kind=kind, at=booking.start_at)
+    pages = PdfReader(BytesIO(evidence.render(dispute))).pages
+    text = " ".join(" ".join(page.extract_text() for page in pages).split())
+    for expected in (
+        booking.reference, booking.plate, dispute.provider_ref, "merchandise or service not as described", "Car arrived",
+        "Car collected", "What the customer was told", "Payment received", booking.policy["summary"],
+    ):  # fmt: skip
+        assert expected in text, expected
 
 
 @pytest.mark.parametrize("behaviour", ["do_then_500", "do_then_reset"])
