@@ -531,9 +531,8 @@ def refund_fails(person: Person) -> None:
         if refunds:
             break
         time.sleep(0.1)
-    if refunds:
-        if person.control(f"/stripe-refunds/{refunds[0]['id']}", {"status": "failed"}).ok:
-            person.scene.tally.fired(21)
+    if refunds and person.control(f"/stripe-refunds/{refunds[0]['id']}", {"status": "failed"}).ok:
+        person.scene.tally.fired(21)
 
 
 @act
