@@ -388,6 +388,8 @@ def _part(person: Person, price: str, share: float) -> str:
     """A part of a price, written with the decimals that the price has."""
     whole, _dot, decimals = price.partition(".")
     minor = int(int(whole + decimals) * share)
+    if len(decimals) == 3:
+        minor -= minor % 10  # Stripe takes three decimals only with a nought at the end
     text = str(max(minor, 1)).rjust(len(decimals) + 1, "0")
     return f"{text[: -len(decimals)]}.{text[-len(decimals) :]}" if decimals else text
 
@@ -520,6 +522,7 @@ def refund_fails(person: Person) -> None:
     if done is None or not payment:
         return
     payment_id, ref = payment.split()
+    person.scene.journal.expected_breaks.add(payment_id)
     if not _staff_refund(person, payment_id, _part(person, done[0].price, 0.4)).ok:
         return
     refunds: list[dict[str, Any]] = []
@@ -528,10 +531,8 @@ def refund_fails(person: Person) -> None:
         if refunds:
             break
         time.sleep(0.1)
-    if refunds:
-        person.scene.journal.expected_breaks.add(refunds[0]["id"])
-        if person.control(f"/stripe-refunds/{refunds[0]['id']}", {"status": "failed"}).ok:
-            person.scene.tally.fired(21)
+    if refunds and person.control(f"/stripe-refunds/{refunds[0]['id']}", {"status": "failed"}).ok:
+        person.scene.tally.fired(21)
 
 
 @act

@@ -84,7 +84,7 @@ def one(stack: Stack, tally: Tally, tokens: dict[str, str], *, seed: int, number
     played = time.monotonic()
     if journal.broke_database:
         forget_connections()
-    early = oracle.oversold()
+    early = oracle.oversold() + oracle.payable_twice()
     schedule.count_what_fired(plan, stack, tally)
     drain.calm(stack)
     left = drain.settle_down(stack)
