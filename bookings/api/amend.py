@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 from django.utils import timezone
@@ -21,15 +20,6 @@ from foundation.errors import InvalidInput
 
 
 class AmendView(PublicView):
-    def idempotency_principal(self, request: Request) -> str:
-        user = caller_of(request)
-        token = request.headers.get("X-Guest-Token", "")
-        return (
-            f"user:{user.pk}"
-            if user
-            else "guest:" + hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
-        )
-
     @extend_schema(
         request=s.AmendInput,
         responses={200: s.AmendAnswer},

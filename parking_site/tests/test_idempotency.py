@@ -44,6 +44,7 @@ RULES = {
     "DELETE api/payments/methods/<uuid:method_id>": "none",
     "POST api/bookings": "optional",  # the same quote and car is the same hold
     "POST api/bookings/<slug:reference>/cancel": "optional",  # the preview's token works once
+    "POST api/bookings/<slug:reference>/amend": "optional",  # what is the same already changes nothing; one change waits at most
     "POST api/quotes": "none",
     "POST api/auth/register": "none",
     "POST api/auth/token": "none",
@@ -102,6 +103,7 @@ class Cast:
             ),
             "POST api/bookings": self._book,
             "POST api/bookings/<slug:reference>/cancel": self._cancel,
+            "POST api/bookings/<slug:reference>/amend": self._amend,
         }
 
     def held(self) -> Booking:
@@ -147,6 +149,11 @@ class Cast:
         booking.refresh_from_db()
         token = preview_cancellation(booking, now=timezone.now()).token
         return self.ada, f"/api/bookings/{booking.reference}/cancel", {"previewToken": token}
+
+    def _amend(self) -> tuple[User, str, dict[str, Any]]:
+        booking = self.paid().booking
+        later = (booking.end_at + DAY).isoformat()
+        return self.ada, f"/api/bookings/{booking.reference}/amend", {"return": later}
 
 
 @pytest.fixture
@@ -329,7 +336,8 @@ def test_a_guests_answer_is_not_given_to_who_has_another_token(sandbox: Any, cas
 # Each page of bookings and payments: what a second press of its button does. "reads" has no button that changes anything.
 PAGES = {
     "book": "the same hold", "cancel": "one cancellation", "charge": "one payment", "keep": "the same wish", "paypal": "the same order",
-    "make_method_default": "the same default", "remove_method": "removed once",
+    "make_method_default": "the same default", "remove_method": "removed once", "add_paypal": "another saving begun, none kept",
+    "change": "one change", "withdraw_change": "withdrawn once",
     "home": "reads", "search": "reads", "list": "reads", "find": "reads", "detail": "reads", "calendar": "reads", "qr": "reads",
     "guest_link": "reads", "pay": "reads", "return": "reads", "confirmed": "reads", "methods": "reads", "add_method": "reads",
     "method_added": "reads", "document": "reads",

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from django.conf import settings as current
 from django.core.management import call_command
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.test import Client
 from django.utils import timezone
 from rest_framework.test import APIClient
@@ -25,7 +25,7 @@ from bookings.models import Booking
 from foundation.models import IdempotencyRecord
 from payments.models import Payment, ProviderEvent, StoredMethod
 from payments.services.charge import pay_with_saved
-from payments.services.checkout import PaymentChanged, ProviderUnavailable, start
+from payments.services.checkout import PaymentChanged, PaymentInDoubt, ProviderUnavailable, start
 from payments.services.settle import settle
 from payments.tests.world import approve, checkout, held_booking, pay, saved_card
 
@@ -120,8 +120,10 @@ def test_two_people_who_begin_at_once_never_share_a_payment_that_saves(ada: User
         def begin(saves: bool, booking: Booking = booking, outcomes: list[Any] = outcomes) -> None:
             try:
                 outcomes.append(wants_to_keep(ada, booking) if saves else checkout(booking))
-            except (PaymentChanged, ProviderUnavailable) as refusal:
+            except (PaymentChanged, PaymentInDoubt, ProviderUnavailable) as refusal:
                 outcomes.append(refusal)
+            finally:
+                connection.close()
 
         threads = [threading.Thread(target=begin, args=(saves,)) for saves in (True, False, True, False)]
         for thread in threads:
@@ -235,8 +237,13 @@ def test_a_flood_of_forgeries_holds_two_threads_and_no_more(sandbox: Any) -> Non
     body = json.dumps({"id": "WH-1", "resource_type": "capture", "resource": {"id": "1"}})
 
     def forge() -> None:
-        answer = Client().post("/webhooks/paypal/", body, content_type="application/json", headers=headers)
-        answers[answer.status_code] += 1
+        try:
+            answer = Client().post(
+                "/webhooks/paypal/", body, content_type="application/json", headers=headers
+            )
+            answers[answer.status_code] += 1
+        finally:
+            connection.close()
 
     threads = [threading.Thread(target=forge) for _one in range(10)]
     for thread in threads:

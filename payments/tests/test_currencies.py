@@ -163,8 +163,7 @@ def test_half_of_a_price_in_three_decimals_can_be_given_back(sandbox: Any) -> No
     assert preview.refund.amount_minor % 10 == 0
     assert sum(line["amount_minor"] for line in preview.lines) == preview.refund.amount_minor
     cancelled = cancel(booking, preview_token=preview.token, now=now)
-    row = refund.refund_cancellation(cancelled.pk)
-    assert row is not None
+    (row,) = refund.refund_cancellation(cancelled.pk)
     assert refund.send_refund(row.pk).status == "succeeded"
     payment.refresh_from_db()
     assert payment.refunded_minor == preview.refund.amount_minor

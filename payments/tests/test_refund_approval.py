@@ -140,8 +140,7 @@ def test_what_the_policy_gives_needs_nobody(sandbox: Any) -> None:
     payment = paid()
     booking, now = Booking.objects.get(), timezone.now()
     cancelled = cancel(booking, preview_token=preview_cancellation(booking, now=now).token, now=now)
-    row = refund.refund_cancellation(cancelled.pk)
-    assert row is not None
+    (row,) = refund.refund_cancellation(cancelled.pk)
     assert (row.needs_approval, row.amount_minor) == (False, payment.captured_minor)
     assert refund.send_refund(row.pk).status == "succeeded"
 
@@ -649,8 +648,7 @@ def test_a_cancellation_whose_refund_is_refused_at_once_is_told_so(sandbox: Any)
     paid()
     booking, now = Booking.objects.get(), timezone.now()
     cancelled = cancel(booking, preview_token=preview_cancellation(booking, now=now).token, now=now)
-    row = refund.refund_cancellation(cancelled.pk)
-    assert row is not None
+    (row,) = refund.refund_cancellation(cancelled.pk)
     sandbox.post("/faults", {"operation": "stripe.refunds.create", "behaviour": "refuse", "times": 1})
     assert refund.send_refund(row.pk).status == "failed"
     told = Message.objects.get(kind="cancellation", channel="email")
@@ -708,8 +706,7 @@ def test_a_cancellations_refund_before_a_lost_dispute_is_given_up_and_the_custom
     payment = paid()
     booking, now = Booking.objects.get(), timezone.now()
     cancelled = cancel(booking, preview_token=preview_cancellation(booking, now=now).token, now=now)
-    row = refund.refund_cancellation(cancelled.pk)
-    assert row is not None
+    (row,) = refund.refund_cancellation(cancelled.pk)
     opened = dispute(sandbox, payment)
     sandbox.post(f"/stripe-disputes/{opened.provider_ref}", {"status": "lost"})
     settle.settle(payment.pk)
