@@ -706,7 +706,7 @@ def test_a_cancellations_refund_before_a_lost_dispute_is_given_up_and_the_custom
     payment = paid()
     booking, now = Booking.objects.get(), timezone.now()
     cancelled = cancel(booking, preview_token=preview_cancellation(booking, now=now).token, now=now)
-    (row,) = refund.refund_cancellation(cancelled.pk)
+    (_row,) = refund.refund_cancellation(cancelled.pk)
     opened = dispute(sandbox, payment)
     sandbox.post(f"/stripe-disputes/{opened.provider_ref}", {"status": "lost"})
     settle.settle(payment.pk)
