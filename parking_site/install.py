@@ -55,13 +55,16 @@ def main(requirements: str) -> None:
     hint = "" if ready else " (once; from the network, half a minute or more)"
     say(f"[2{steps}] Packages of {requirements}{hint} ... ", end="")
     if not ready:
-        run(
-            [
-                str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
-                "--require-hashes", "--only-binary", ":all:", "-r", requirements,
-            ],
-            "The packages could not be installed. Check the network and run it again.",
-        )  # fmt: skip
+        install = [
+            str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
+            "--require-hashes", "--only-binary", ":all:", "-r", requirements,
+        ]  # fmt: skip
+        # A cache that another installation is writing to can break pip: the second try goes without.
+        if subprocess.run(install, cwd=ROOT, capture_output=True, check=False).returncode:  # noqa: S603 - our own
+            run(
+                [*install, "--no-cache-dir"],
+                "The packages could not be installed. Check the network and run it again.",
+            )
         stamp.write_text(wanted)
     elif stamp.exists():
         stamp.touch()
