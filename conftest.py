@@ -228,8 +228,8 @@ class Sandbox:
         return self.call("DELETE", path)
 
     def reset(self) -> None:
-        """Forget everything: objects, mails, deliveries, faults, clock."""
-        self.post("/reset")
+        """Forget everything: objects, mails, deliveries, faults, clock, and where events are sent."""
+        self.post("/reset", {"endpoints": True})
 
 
 @pytest.fixture(scope="session")

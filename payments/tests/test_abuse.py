@@ -22,6 +22,7 @@ from rest_framework.test import APIClient
 from accounts import services as accounts
 from accounts.models import User
 from bookings.models import Booking
+from bookings.tests.world import make_product
 from foundation.models import IdempotencyRecord
 from payments.models import Payment, ProviderEvent, StoredMethod
 from payments.services.charge import pay_with_saved
@@ -113,8 +114,9 @@ def test_the_database_refuses_a_shared_payment_that_saves(ada: User) -> None:
 
 
 def test_two_people_who_begin_at_once_never_share_a_payment_that_saves(ada: User) -> None:
+    product = make_product(capacity=5)
     for _round in range(3):
-        booking = held_booking(user=ada)
+        booking = held_booking(product, user=ada)
         outcomes: list[Any] = []
 
         def begin(saves: bool, booking: Booking = booking, outcomes: list[Any] = outcomes) -> None:
