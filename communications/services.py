@@ -234,20 +234,20 @@ def _envelope(message: Message, rendered: rendering.Rendered) -> Envelope:
         html=rendered.html,
         calendar=CalendarEntry.from_json(message.calendar) if message.calendar else None,
         qr_text=message.qr_text,
-        attachment=_attachment(message),
+        attachments=_attachments(message),
     )
 
 
-def _attachment(message: Message) -> Attachment | None:
-    """Make the file that the message names. Without one the message still leaves: what it tells matters more."""
+def _attachments(message: Message) -> list[Attachment]:
+    """Make the files that the message names. Without them the message still leaves: what it tells matters more."""
     maker, _colon, name = message.attachment.partition(":")
     if not maker:
-        return None
+        return []
     try:
         return import_string(settings.MESSAGE_ATTACHMENTS[maker])(name)
     except Exception:
         logger.exception("Message %s leaves without its attachment", message.pk)
-        return None
+        return []
 
 
 def _locked(message: Message) -> Message:

@@ -360,7 +360,7 @@ TWILIO_AUTH_TOKEN = env.str("TWILIO_AUTH_TOKEN", default="" if PRODUCTION else "
 TWILIO_FROM_NUMBER = env.str("TWILIO_FROM_NUMBER", default="" if PRODUCTION else "+15005550006")
 TWILIO_TIMEOUT_SECONDS = env.int("TWILIO_TIMEOUT_SECONDS", default=20)
 # What a message may bring along, made when it is sent: the maker's name on the message -> the function that gets the rest.
-MESSAGE_ATTACHMENTS = {"document": "payments.queries.document_for_message"}
+MESSAGE_ATTACHMENTS = {"document": "payments.queries.documents_for_message"}
 
 # --- Business rules ---------------------------------------------------------------------------------------------
 QUOTE_LIFETIME_MINUTES = env.int("QUOTE_LIFETIME_MINUTES", default=30)

@@ -191,11 +191,19 @@ def documents_for(booking: Any) -> QuerySet[Document]:
     return Document.objects.filter(payment__booking=booking).order_by("issued_at", "number")
 
 
-def document_for_message(name: str) -> Attachment | None:
-    """Return the PDF that a message names ("receipt:<payment's id>", "credit_note:<refund's id>"); None while it is not issued."""
+def documents_for_message(name: str) -> list[Attachment]:
+    """Return the PDFs that a message names, those that are issued by now.
+
+    "receipt:<payment's id>", "credit_note:<refund's id>", or "credit_notes:cancellation_id:<its id>" (amendment_id) for all of one refund in parts.
+    """
     kind, _colon, subject = name.partition(":")
-    owner = {"payment_id": subject} if kind == DocumentKind.RECEIPT else {"refund_id": subject}
-    document = Document.objects.filter(kind=kind, **owner).first()
-    if document is None:
-        return None
-    return Attachment(f"{document.number}.pdf", receipt.render(document), "application/pdf")
+    if kind == "credit_notes":
+        purpose, _colon, subject = subject.partition(":")
+        documents = Document.objects.filter(kind=DocumentKind.CREDIT_NOTE, **{f"refund__{purpose}": subject})
+    else:
+        owner = "payment_id" if kind == DocumentKind.RECEIPT else "refund_id"
+        documents = Document.objects.filter(kind=kind, **{owner: subject})
+    return [
+        Attachment(f"{document.number}.pdf", receipt.render(document), "application/pdf")
+        for document in documents.order_by("issued_at", "pk")
+    ]

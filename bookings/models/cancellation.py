@@ -8,6 +8,7 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, RegexValidator
 from django.db import models
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from foundation.money import LARGEST_MINOR, Money
@@ -50,12 +51,20 @@ class CancellationPolicy(models.Model):
         if self.fee_minor and not self.currency:
             raise ValidationError({"currency": _("A fee needs its currency.")})
 
+    @property
+    def summary_with_fee(self) -> str:
+        """The sentence for the customer; who has to pay a fee reads its amount before paying."""
+        if not self.fee_minor:
+            return self.summary
+        fee = Money(self.fee_minor, self.currency).format()
+        return gettext("%(summary)s The fee is %(fee)s.") % {"summary": self.summary, "fee": fee}
+
     def frozen(self) -> dict[str, Any]:
         """Return the policy as quotes and bookings keep it: JSON, tiers by falling notice."""
         tiers = sorted(self.tiers.all(), key=lambda tier: -tier.notice_hours)
         return {
             "name": self.name,
-            "summary": self.summary,
+            "summary": self.summary_with_fee,
             "fee_minor": self.fee_minor,
             "currency": self.currency,
             "tiers": [

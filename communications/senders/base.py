@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -58,7 +59,7 @@ class Envelope:
     html: str = ""
     calendar: CalendarEntry | None = None
     qr_text: str = ""
-    attachment: Attachment | None = None
+    attachments: Sequence[Attachment] = ()
 
 
 @dataclass(frozen=True)

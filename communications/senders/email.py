@@ -88,7 +88,7 @@ def _reason(error: AnymailAPIError) -> str:
 
 
 def build(envelope: Envelope) -> EmailMultiAlternatives:
-    """Return the mail: text and HTML, the QR code inline, the appointment and a file attached. Raises ValueError for a bad header."""
+    """Return the mail: text and HTML, the QR code inline, the appointment and files attached. Raises ValueError for a bad header."""
     name, _at, domain = envelope.to.rpartition("@")
     to = str(Address(envelope.to_name, name, domain)) if envelope.to_name else envelope.to
     mail = EmailMultiAlternatives(
@@ -106,10 +106,8 @@ def build(envelope: Envelope) -> EmailMultiAlternatives:
         mail.attach(image)
     if envelope.calendar:
         mail.attach("parking.ics", calendar_file(envelope.calendar).decode(), "text/calendar")
-    if envelope.attachment:
-        mail.attach(
-            envelope.attachment.filename, envelope.attachment.content, envelope.attachment.content_type
-        )
+    for file in envelope.attachments:
+        mail.attach(file.filename, file.content, file.content_type)
     mail.metadata = {"message_id": envelope.message_id}  # type: ignore[attr-defined]
     # A rewritten one-time link would leak to a third party.
     mail.track_clicks = False  # type: ignore[attr-defined]

@@ -90,6 +90,10 @@ def render(dispute: Dispute) -> bytes:
                 _("Cancelled %(hours)d hours or more before drop-off: %(percent)d %% back.")
                 % {"hours": tier["notice_hours"], "percent": tier["refund_percent"]}
             )
+        if booking.policy.get("fee_minor"):
+            fee = Money(booking.policy["fee_minor"], booking.currency).format(language)
+            sheet.paragraph(_("A cancellation fee of %(fee)s is kept of what comes back.") % {"fee": fee})
+        sheet.paragraph(_("Cancelled later, or not used: nothing comes back."))
         sheet.heading(_("What happened"))
         sheet.rows([_("When"), _("What")], _happened(booking, payment, when), widths=(58, 120), right=0)
         sheet.heading(_("What the customer was told"))

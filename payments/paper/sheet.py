@@ -80,10 +80,12 @@ class Sheet(FPDF):
         self.rule(277)
         page = _("Page %(number)d of %(total)s") % {"number": self.page_no(), "total": PAGES}
         self.write_at(LEFT, 280, self.foot, size=7.5, colour=SOFT, width=WIDTH - 32, lines=2)
-        self.ink(size=7.5)
+        self.ink(size=7.5, colour=SOFT)
         # The number comes when all pages are written.
         width = self.get_string_width(page.replace(PAGES, "0"))
-        self.write_at(LEFT + WIDTH - width, 280, page, size=7.5, colour=SOFT, width=40)
+        with self._unbroken():
+            self.set_xy(LEFT + WIDTH - width, 280)
+            self.cell(width, 7.5 * 0.47, page)
 
     def ink(
         self, *, size: float, colour: Sequence[int] = CHARCOAL, style: str = "", family: str = "Roboto"

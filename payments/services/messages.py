@@ -179,6 +179,9 @@ def tell_refund(refund: Any, *, amount_minor: int | None = None, is_done: bool |
         else:
             state = _("It is on its way; we watch it until your bank has it.")
         note = f"credit_note:{refund.pk}"
+        for purpose in ("cancellation_id", "amendment_id"):
+            if getattr(refund, purpose):
+                note = f"credit_notes:{purpose}:{getattr(refund, purpose)}"
         if refund.cancellation_id is None or _is_told_of_cancellation(booking):
             tell(
                 "refund_issued",

@@ -19,6 +19,7 @@ from bookings.services.lapse import expire_amendment
 from bookings.tests.world import hold, make_product
 from communications.models import Message
 from payments.models import Document, Payment, Refund
+from payments.queries import documents_for_message
 from payments.services import janitor, refund
 from payments.services.checkout import AlreadyPaid, ChangeExpired, PaymentInDoubt, withdraw
 from payments.services.settle import settle
@@ -335,6 +336,9 @@ def test_extending_and_cancelling_refunds_both_payments_and_tells_the_whole_once
     ]
     assert again(booking).kept_minor == 0
     assert Document.objects.filter(kind="credit_note").count() == 2
+    mail = Message.objects.get(kind="cancellation", channel="email")
+    papers = documents_for_message(mail.attachment.removeprefix("document:"))
+    assert len(papers) == 2, "the mail that tells the sum brings every credit note of it"
     refund.refund_cancellation(done.pk)
     assert Refund.objects.count() == 2
 

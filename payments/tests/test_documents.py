@@ -326,6 +326,17 @@ def test_a_letter_of_another_font_leaves_the_type_sizes_alone(
     assert sizes == {"Page 1": 7.5, "Total paid": 11, "Drop-off": 8}
 
 
+def test_each_page_says_how_many_there_are(sandbox: Any) -> None:
+    session = checkout(held_booking())
+    Booking.objects.update(driver_name="{nb} Ada")
+    pay(session)
+    settle.settle(session.payment.pk)
+    text = text_of(Document.objects.get())
+    assert "Page 1 of 1" in text
+    assert text.count("{nb} Ada") == 2, "a name is never taken for the number of pages"
+    assert "{#" not in text
+
+
 def _glyphs_missing(pdf: bytes) -> int:
     """How many different letters of the paper its fonts cannot draw: fpdf2 maps those to the glyph .notdef."""
     from fontTools.ttLib import TTFont

@@ -15,7 +15,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 
 from foundation.text import is_storable
-from payments.gateways.base import ProviderError, Unavailable
+from payments.gateways.base import OutcomeUnknown, ProviderError, Unavailable
 from payments.gateways.paypal import PayPalGateway, parent_of
 from payments.webhooks.notices import Notice, note, payment_id_in
 
@@ -78,7 +78,7 @@ def _is_genuine(headers: dict[str, str], body: str) -> bool | None:
             return None
         try:
             return PayPalGateway().verify_event(headers, body)
-        except Unavailable:
+        except (Unavailable, OutcomeUnknown):
             return None
         except ProviderError:  # PayPal finds the headers themselves wrong
             return False
