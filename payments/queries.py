@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import QuerySet, Sum
 from django.utils.translation import gettext as _
 
 from communications.senders.base import Attachment
@@ -13,6 +14,7 @@ from foundation.money import Money
 from payments.causes import cause_of
 from payments.models import (
     MONEY_AT_STAKE,
+    Dispute,
     DisputeStatus,
     Document,
     DocumentKind,
@@ -207,3 +209,9 @@ def documents_for_message(name: str) -> list[Attachment]:
         Attachment(f"{document.number}.pdf", receipt.render(document), "application/pdf")
         for document in documents.order_by("issued_at", "pk")
     ]
+
+
+def lost_since(payments: QuerySet[Payment], at: datetime) -> int:
+    """Return what banks gave back for good of these payments since an instant, in minor units: the customer has it."""
+    lost = Dispute.objects.filter(payment__in=payments, status=DisputeStatus.LOST, closed_at__gte=at)
+    return lost.aggregate(total=Sum("amount_minor", default=0))["total"]

@@ -34,9 +34,9 @@ from bookings.services.space import (
 )
 from bookings.services.stay import Driver, check_stay, clean_driver, clean_flight, clean_plate
 from foundation import audit
-from foundation.errors import DomainError, InvalidInput
+from foundation.errors import DomainError, InvalidInput, NotAllowed
 from foundation.jobs import defer
-from foundation.money import LARGEST_MINOR, Money, percent_of
+from foundation.money import LARGEST_MINOR, Money, payable, percent_of
 from foundation.transitions import change_status
 
 Status = Booking.Status
@@ -198,8 +198,13 @@ def amend(
     Details change at once. Other times that cost more are held, the extra time kept, until `hold_expires_at`, and made by
     apply_amendment once paid; an earlier change that waits for payment is withdrawn. Other times that cost no more are made at once, and
     what goes back is handed to payments. by_staff: audited with the reason, held for longer, and the customer is asked to pay.
-    Locks the booking, then the day gates of both stays. Raises ChangeOutdated, NotAmendable, CarParkFull.
+    Locks the booking, then the day gates of both stays. Raises ChangeOutdated, NotAmendable, CarParkFull, and NotAllowed for staff who come
+    through a customer's door.
     """
+    if not by_staff and getattr(requested_by, "is_staff", False) and requested_by.pk != booking.user_id:
+        raise NotAllowed(
+            gettext_lazy("Staff change bookings in the admin, where the reason is asked for and kept.")
+        )
     arguments: dict[str, Any] = {
         "preview_token": preview_token,
         "now": now,
@@ -473,6 +478,7 @@ def _price_change(booking: Booking, *, start_at: datetime, end_at: datetime, now
     )
     whole = old.total.amount_minor
     most = (2 * refundable * -difference + whole) // (2 * whole)  # in proportion, rounded half up
+    most = payable(most, booking.currency)
     if -difference > most:  # today's prices are above those that were paid
         lines.append(
             {
@@ -485,7 +491,7 @@ def _price_change(booking: Booking, *, start_at: datetime, end_at: datetime, now
     if ceiling < 100:
         lines = [{**line, "refund_percent": ceiling} for line in lines]
     percent = min(percent, ceiling)
-    refund = percent_of(-difference, percent)
+    refund = min(payable(percent_of(-difference, percent), booking.currency), -difference)
     if -difference != refund:
         lines.append(
             {

@@ -16,6 +16,7 @@ from bookings.services.errors import NotCancellable, PreviewOutdated
 from bookings.services.lapse import withdraw_amendment
 from bookings.services.messages import queue_cancellation_without_refund
 from bookings.services.space import release
+from foundation import audit
 from foundation.jobs import defer
 from foundation.money import Money, payable, percent_of
 from foundation.transitions import change_status
@@ -135,6 +136,14 @@ def cancel(
             reason=reason.replace("\x00", "").strip()[:1000],
             created_at=now,
         )
+        if actor is not None and actor.is_staff and actor.pk != locked.user_id:
+            audit.record(
+                actor=actor,
+                action="booking.cancel",
+                subject=f"booking:{locked.reference}",
+                reason=cancellation.reason,
+                data={"refund": str(refund)},
+            )
         BookingEvent.objects.create(
             booking=locked,
             kind=BookingEvent.Kind.CANCELLED,

@@ -573,3 +573,16 @@ def test_crossing_changes_do_not_wait_for_each_other() -> None:
             lambda one=late, token=tokens[1]: amend(one, preview_token=token, now=NOW),
         )
         assert all(isinstance(one, Amendment) for one in outcomes), outcomes
+
+
+def test_staff_do_not_change_bookings_through_a_customers_door() -> None:
+    """The admin's door asks for a reason and keeps it."""
+    from accounts.models import User
+    from foundation.errors import NotAllowed
+
+    sam = User.objects.create_user("sam@staff.example", "rather-long-Secret-7", is_staff=True)
+    booking = confirmed()
+    preview = preview_amendment(booking, Change(end_at=booking.end_at + DAY), now=NOW)
+    with pytest.raises(NotAllowed):
+        amend(booking, preview_token=preview.token, now=NOW, requested_by=sam)
+    assert not Amendment.objects.exists()

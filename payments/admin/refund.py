@@ -188,7 +188,11 @@ class RefundAdmin(ReadOnlyAdmin):
             try:
                 if how == "elsewhere":
                     made = retry.settle_elsewhere(refund.pk, reason=reason, by=request.user, now=now)
-                    done = _("Noted. The customer has a message and a credit note.")
+                    done = (
+                        _("It waits for another person to approve it; nothing was booked yet.")
+                        if made.needs_approval
+                        else _("Noted. The customer has a message and a credit note.")
+                    )
                 elif how == "close":
                     made = retry.close_failed(refund.pk, reason=reason, by=request.user, now=now)
                     done = _("Closed. No money was moved, and the customer was not written to.")

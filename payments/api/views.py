@@ -131,7 +131,8 @@ class CreateIntentView(CustomerView):
         asked = valid(s.IntentInput, request)
         booking = self.booking(request, asked["bookingId"], to_change=True)
         due = due_for(booking)
-        _compare(asked, due.amount if due else booking.total)
+        price = due.amount if due else booking.total
+        _compare(asked, price)
         user = request.user if request.user.is_authenticated else None
         if user is None and ("methodId" in asked or asked.get("saveMethod")):
             raise NotAllowed(_("Saved payment methods belong to an account: sign in with a bearer token."))
@@ -141,7 +142,7 @@ class CreateIntentView(CustomerView):
             method = own_method(user, asked["methodId"])
         own_provider = method.provider if method else Provider.STRIPE
         provider = asked.get("provider", own_provider)
-        if provider not in offered(booking.total):
+        if provider not in offered(price):
             raise InvalidInput(_("This provider is not offered for this booking."), field="provider")
         if method is not None and provider != own_provider:
             raise InvalidInput(_("The saved method is with another provider."), field="provider")

@@ -88,6 +88,14 @@ NO_DECIMALS = frozenset({
 THREE_DECIMALS = frozenset({"BHD", "JOD", "KWD", "OMR", "TND"})
 
 
+# The least that can be charged, in minor units, by currency of settlement (Stripe, "Minimum and maximum charge amounts").
+SMALLEST = {
+    "USD": 50, "AED": 200, "AUD": 50, "BGN": 100, "BRL": 50, "CAD": 50, "CHF": 50, "CZK": 1500, "DKK": 250, "EUR": 50, "GBP": 30,
+    "HKD": 400, "HUF": 17500, "INR": 50, "JPY": 50, "MXN": 1000, "MYR": 200, "NOK": 300, "NZD": 50, "PLN": 200, "RON": 200, "SEK": 300,
+    "SGD": 50, "THB": 1000,
+}  # fmt: skip
+
+
 class StripeGateway:
     """Every call checks that no transaction is open: a slow provider must never hold our locks."""
 
@@ -113,7 +121,11 @@ class StripeGateway:
         return bool(settings.STRIPE_SECRET_KEY)
 
     def takes(self, amount: Money) -> bool:
-        return self.is_configured and self.can_move(amount)
+        return (
+            self.is_configured
+            and amount.amount_minor >= SMALLEST.get(amount.currency, 1)
+            and self.can_move(amount)
+        )
 
     def can_move(self, amount: Money) -> bool:
         """Where Stripe counts another number of decimals than ISO 4217's tables, our integer would be another amount there: never."""

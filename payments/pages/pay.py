@@ -107,7 +107,7 @@ def charge(request: HttpRequest, reference: str) -> HttpResponse:
     payment_page = reverse("payments:pay", args=[booking.reference])
     try:
         stored = own_method(request.user, uuid.UUID(request.POST.get("stored", "")))
-        if stored.provider not in offered(booking.total):
+        if stored.provider not in _offered(booking):
             raise NotFound
         session = pay_with_saved(booking, method=stored, now=timezone.now())
     except MethodDeclined:
@@ -148,11 +148,16 @@ def keep(request: HttpRequest, reference: str) -> HttpResponse:
     return HttpResponse(status=204)
 
 
+def _offered(booking: Booking) -> list[str]:
+    due = due_for(booking)
+    return offered(due.amount if due else booking.total)
+
+
 def _stored(request: HttpRequest, booking: Booking) -> list[dict[str, Any]]:
     """The saved cards and wallets that this visitor may pay this booking with, the default first."""
     if not request.user.is_authenticated:
         return []
-    providers = offered(booking.total)
+    providers = _offered(booking)
     mine = map(shown, queries.stored_methods(request.user))
     return [one for one in mine if one["provider"] in providers and not one["has_expired"]]
 

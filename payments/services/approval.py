@@ -16,13 +16,14 @@ from foundation.errors import DomainError, InvalidInput, NotAllowed
 from foundation.money import amounts_by_currency
 from foundation.transitions import change_status
 from payments.models import REFUND_TRANSITIONS, Payment, Refund, RefundSource, RefundStatus
+from payments.services import elsewhere
 from payments.services.given_up import owe_the_rest
 
 PERMISSION = "payments.approve_refund"
 COUNTED_FOR = timedelta(hours=24)
 REMIND_AFTER = timedelta(hours=24)
 # What people decide. What the policy, a late payment or the provider's own page gives is not asked about.
-ASKED_FOR_BY_STAFF = (RefundSource.STAFF, RefundSource.RETRY)
+ASKED_FOR_BY_STAFF = (RefundSource.STAFF, RefundSource.RETRY, RefundSource.ELSEWHERE)
 
 
 class NotWaiting(DomainError):
@@ -60,7 +61,7 @@ def needs_approval(payment: Payment, amount_minor: int, *, now: datetime) -> boo
 def approve(refund_id: Any, *, by: Any, now: datetime) -> Refund:
     """Let a waiting refund go out, under the name of another person than its requester.
 
-    One effect however many approve at once: locks the booking, the payment, the refund. Raises OwnRequest, NotWaiting.
+    One effect however many approve at once: locks the booking, the payment, the refund. Raises OwnRequest, NotWaiting, PaymentDisputed.
     """
     with transaction.atomic():
         refund = _waiting(refund_id)
@@ -69,7 +70,10 @@ def approve(refund_id: Any, *, by: Any, now: datetime) -> Refund:
         refund.approved_by, refund.approved_at = by, now
         refund.save(update_fields=["approved_by", "approved_at"])
         _audit(refund, "refund.approved", by=by, reason=refund.reason)
-        jobs.defer("payments.send_refund", refund_id=str(refund.pk))
+        if refund.source == RefundSource.ELSEWHERE:
+            elsewhere.book(refund, refund.payment, now=now)
+        else:
+            jobs.defer("payments.send_refund", refund_id=str(refund.pk))
     return refund
 
 

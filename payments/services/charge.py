@@ -10,6 +10,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from bookings.models import Booking
+from bookings.services.amend import could_apply
 from bookings.services.confirm import could_confirm, lock_booking
 from foundation.errors import DomainError
 from payments.gateways import gateway_for
@@ -115,7 +116,13 @@ def _intend(payment_id: Any, method: StoredMethod, *, is_off_session: bool, take
         payment.user_id = method.user_id
         payment.stored_method, payment.is_off_session = method, is_off_session
         if takes:
-            if not could_confirm(booking, now=timezone.now()):
+            now = timezone.now()
+            wanted = (
+                could_confirm(booking, now=now)
+                if payment.amendment is None
+                else could_apply(payment.amendment, booking, now=now)
+            )
+            if not wanted:
                 raise PaymentOver
             payment.status, payment.taking_since = PaymentStatus.PROCESSING, timezone.now()
         payment.save(update_fields=["user", "stored_method", "is_off_session", "status", "taking_since"])

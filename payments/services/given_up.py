@@ -7,6 +7,7 @@ from django.db.models import Sum
 from bookings.models import Cancellation
 from foundation import jobs
 from payments.models import Payment, Refund, RefundSource, RefundStatus
+from payments.queries import lost_since
 
 DUE_ANYWAY = (RefundSource.CUSTOMER_CANCELLATION, RefundSource.AMENDMENT, RefundSource.LATE_PAYMENT)
 
@@ -17,7 +18,10 @@ def owe_the_rest(refund: Refund, payment: Payment) -> Refund | None:
     A cancellation counts a refund of staff's that still waits as given back; if that one is rejected later, the customer is owed it.
     The booking and the payment must be locked, and the payment's sums fresh.
     """
-    due = refund.amount_minor if refund.source in DUE_ANYWAY else _counted_as_given(refund, payment)
+    if refund.source in DUE_ANYWAY:
+        due = refund.amount_minor - lost_since(Payment.objects.filter(pk=payment.pk), refund.created_at)
+    else:
+        due = _counted_as_given(refund, payment)
     due = min(due, payment.refundable.amount_minor)
     if due <= 0:
         return None

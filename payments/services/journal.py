@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time
 from typing import Any
 
 from foundation.money import Money
@@ -46,8 +46,10 @@ def journal(first: date, last: date, *, with_mark: bool = False) -> Iterator[str
 def entries(first: date, last: date) -> Iterable[LedgerEntry]:
     """The ledger entries of a period in order, read in portions."""
     since = datetime(first.year, first.month, first.day, tzinfo=UTC)
-    until = datetime(last.year, last.month, last.day, tzinfo=UTC) + timedelta(days=1)
-    rows = LedgerEntry.objects.filter(transaction__occurred_at__gte=since, transaction__occurred_at__lt=until)
+    until = datetime.combine(last, time.max, tzinfo=UTC)
+    rows = LedgerEntry.objects.filter(
+        transaction__occurred_at__gte=since, transaction__occurred_at__lte=until
+    )
     related = rows.select_related(
         "transaction__payment", "transaction__refund", "transaction__dispute", "transaction__payout"
     )

@@ -68,7 +68,7 @@ def books_for(provider: str, statement: Statement, begin: datetime, end: datetim
         by_id={str(one.pk): one for one in payments.values()},
         refunds={one.provider_ref: one for one in refunds if one.provider_ref}
         | {str(one.pk): one for one in refunds},
-        fees=booked_fees(list(payments)),
+        fees=booked_fees([*payments, *(one.pk for one in captured)]),
         captured=captured,
         sent=sent,
     )

@@ -30,6 +30,7 @@ from payments.models import (
     RefundSource,
     RefundStatus,
 )
+from payments.queries import lost_since
 from payments.services import approval, disputes, documents, ledger, messages
 from payments.services.breaks import open_break
 
@@ -143,9 +144,11 @@ def refund_cancellation(cancellation_id: Any) -> list[Refund]:
             Cancellation.objects.values_list("booking_id", flat=True).get(pk=cancellation_id)
         )
         cancellation = Cancellation.objects.select_for_update().get(pk=cancellation_id)
+        # What a bank gave the customer back since then is not given a second time.
+        lost = lost_since(Payment.objects.filter(booking=booking), cancellation.created_at)
         made = _spread(
             booking,
-            cancellation.refund_minor,
+            max(cancellation.refund_minor - lost, 0),
             for_={"cancellation": cancellation},
             reason=cancellation.reason or "cancellation",
             requested_by=cancellation.requested_by,

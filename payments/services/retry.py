@@ -12,17 +12,13 @@ from django.utils.translation import gettext_lazy as _
 from bookings.services.confirm import lock_booking
 from foundation import audit
 from foundation.errors import DomainError, InvalidInput
-from foundation.transitions import change_status
 from payments.models import (
-    REFUND_TRANSITIONS,
-    Account,
-    Break,
     Payment,
     Refund,
     RefundSource,
     RefundStatus,
 )
-from payments.services import approval, documents, ledger, messages
+from payments.services import approval, elsewhere
 from payments.services.given_up import DUE_ANYWAY
 from payments.services.refund import preview_refund, request_refund
 
@@ -75,54 +71,46 @@ def retry_refund(failed_id: Any, *, reason: str, by: Any, shown_approval: bool, 
             retries=failed,
             needs_approval=waits,
         )
-        _answer_break(failed, by=by, resolution=f"Sent again as refund {refund.pk}.", now=now)
+        elsewhere.answer_break(failed, by=by, resolution=f"Sent again as refund {refund.pk}.", now=now)
     return refund
 
 
 def settle_elsewhere(failed_id: Any, *, reason: str, by: Any, now: datetime) -> Refund:
     """Record that the customer got a failed refund's money without the provider, such as by bank transfer. No provider is asked.
 
-    It is a refund of its own that succeeded: it counts against the payment, has a credit note and is told to the customer. Locks the
-    booking, the payment, the failed refund. Raises NotRetryable, PaymentDisputed, RefundExceedsCaptured, InvalidInput without a reason.
+    It is a refund of its own that succeeded: it counts against the payment, has a credit note and is told to the customer. Above the limit
+    for one person it waits until another one approves it, as any refund that staff ask for. Locks the booking, the payment, the failed
+    refund. Raises NotRetryable, PaymentDisputed, RefundExceedsCaptured, InvalidInput without a reason.
     """
     with transaction.atomic():
         failed = _failed(failed_id, reason=reason)
         payment = failed.payment
         preview_refund(payment, failed.amount_minor)
+        waits = approval.needs_approval(payment, failed.amount_minor, now=now)
         refund = Refund.objects.create(
             payment=payment,
             amount_minor=failed.amount_minor,
             currency=failed.currency,
-            status=RefundStatus.SUBMITTED,
             source=RefundSource.ELSEWHERE,
             reason=reason.strip()[:500],
             requested_by=by,
+            needs_approval=waits,
             retries=failed,
-            submitted_at=now,
-        )
-        change_status(refund, RefundStatus.SUCCEEDED, REFUND_TRANSITIONS)
-        refund.finished_at = now
-        refund.save(update_fields=["status", "finished_at"])
-        ledger.post(
-            "refund",
-            payment,
-            amount_minor=refund.amount_minor,
-            currency=refund.currency,
-            at=now,
-            refund=refund,
-            out_of=Account.PAID_ELSEWHERE,
         )
         audit.record(
             actor=by,
             action="refund.settled_elsewhere",
             subject=f"payment:{payment.pk}",
             reason=refund.reason,
-            data={"amount": str(refund.amount), "refund": str(refund.pk), "failed": str(failed.pk)},
+            data={
+                "amount": str(refund.amount),
+                "refund": str(refund.pk),
+                "failed": str(failed.pk),
+                "needs approval": waits,
+            },
         )
-        _answer_break(failed, by=by, resolution=refund.reason, now=now)
-        messages.tell_refund(refund)
-        payment.refresh_from_db()
-        documents.issue_credit_note(refund, payment, now=now)  # its counter is the last lock
+        if not waits:
+            elsewhere.book(refund, payment, now=now)
     return refund
 
 
@@ -142,7 +130,7 @@ def close_failed(failed_id: Any, *, reason: str, by: Any, now: datetime) -> Refu
             reason=failed.note,
             data={"amount": str(failed.amount), "refund": str(failed.pk)},
         )
-        _answer_break(failed, by=by, resolution=failed.note, now=now)
+        elsewhere.answer_break(failed, by=by, resolution=failed.note, now=now)
     return failed
 
 
@@ -158,12 +146,3 @@ def _failed(refund_id: Any, *, reason: str) -> Refund:
         raise NotRetryable
     refund.payment = payment
     return refund
-
-
-def _answer_break(failed: Refund, *, by: Any, resolution: str, now: datetime) -> None:
-    """Close the question that the failure opened: this is its answer."""
-    Break.objects.filter(
-        payment=failed.payment,
-        provider_ref=failed.provider_ref or str(failed.pk),
-        resolved_at__isnull=True,
-    ).update(resolved_at=now, resolved_by=by, resolution=resolution)

@@ -510,3 +510,44 @@ def test_payment_of_a_change_and_cancellation_at_once_lose_no_money(sandbox: Any
     send_all()
     assert sum(Refund.objects.values_list("amount_minor", flat=True)) == 5000
     assert again(booking).kept_minor == 0
+
+
+def test_what_a_bank_gave_back_meanwhile_is_not_given_again(sandbox: Any) -> None:
+    """Paid twice over by dispute and cancellation: the first payment is lost at the bank, so the second one owes nothing more."""
+    booking = paid_booking()
+    first = booking.payments.get()
+    extend(booking, 1)
+    pay_due(booking)
+    sandbox.post("/stripe-disputes", {"payment_intent": first.provider_ref})
+    settle(first.pk)
+    done = call_off(again(booking))
+    assert refund.refund_cancellation(done.pk) == []
+    (opened,) = first.disputes.all()
+    sandbox.post(f"/stripe-disputes/{opened.provider_ref}", {"status": "lost"})
+    settle(first.pk)
+    janitor_round()
+    given = sum(row["amount_minor"] for row in sandbox.get("/ledger.json")["refunds"])
+    assert given + opened.amount_minor == done.refund_minor
+
+
+def test_a_saved_wallet_pays_for_a_change(sandbox: Any) -> None:
+    from accounts.models import User
+    from payments.services.charge import pay_with_saved
+    from payments.tests.test_saved_paypal import saved_wallet
+
+    ada = User.objects.create_user("ada@example.com", "rather-long-Secret-7", name="Ada")
+    wallet = saved_wallet(ada)
+    booking = paid_booking(user=ada)
+    amendment = extend(booking, 1)
+    session = pay_with_saved(again(booking), method=wallet, now=timezone.now())
+    assert (session.payment.status, session.payment.amendment) == ("captured", amendment)
+    amendment.refresh_from_db()
+    assert amendment.status == "applied"
+
+
+def test_a_difference_that_the_card_provider_cannot_take_is_not_offered_there(sandbox: Any) -> None:
+    from foundation.money import Money
+    from payments.gateways import offered
+
+    assert offered(Money(20, "GBP")) == ["paypal"]
+    assert "stripe" in offered(Money(30, "GBP"))

@@ -129,6 +129,25 @@ def test_small_parts_add_up_whoever_asks_and_a_day_later_count_anew(sandbox: Any
     assert not ask(payment, 1000, sam).needs_approval
 
 
+def test_paid_another_way_needs_and_counts_like_any_refund(sandbox: Any, sam: User, eve: User) -> None:
+    """Otherwise one person could say again and again that the customer had the money in cash."""
+    payment = paid()
+    sandbox.post("/faults", {"operation": "stripe.refunds.create", "behaviour": "refuse", "times": 2})
+    both = [refund.send_refund(ask(payment, 900, sam).pk) for _round in range(2)]
+    assert [row.status for row in both] == ["failed", "failed"]
+    made = [retry.settle_elsewhere(row.pk, reason="cash", by=sam, now=timezone.now()) for row in both]
+    assert ask(payment, 200, sam).needs_approval, "cash counts for what is asked for next"
+    assert [row.needs_approval for row in made] == [False, True]
+    assert (made[1].status, LedgerEntry.objects.filter(account="paid_elsewhere").count()) == ("requested", 1)
+    janitor.sweep(now=timezone.now() + timedelta(minutes=5))
+    with pytest.raises(OwnRequest):
+        approval.approve(made[1].pk, by=sam, now=timezone.now())
+    done = approval.approve(made[1].pk, by=eve, now=timezone.now())
+    done.refresh_from_db()
+    assert (done.status, LedgerEntry.objects.filter(account="paid_elsewhere").count()) == ("succeeded", 2)
+    assert not [one for one in sandbox.get("/ledger.json")["refunds"] if one["status"] == "succeeded"]
+
+
 def test_what_failed_or_was_rejected_does_not_count(sandbox: Any, sam: User, eve: User) -> None:
     payment = paid()
     big = ask(payment, 1500, sam)

@@ -99,6 +99,9 @@ class Command(BaseCommand):
 def day(text: str, option: str) -> datetime:
     """Read a date as the first instant of that day in UTC. Raises CommandError."""
     try:
-        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
+        read = datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
     except ValueError as error:
         raise CommandError(f"{option} must be a date such as 2026-11-01, not {text[:40]!r}.") from error
+    if not 2000 <= read.year < 2100:
+        raise CommandError(f"{option} must be a day of this century, not {text[:40]!r}.")
+    return read
