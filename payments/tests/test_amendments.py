@@ -526,6 +526,7 @@ def test_what_a_bank_gave_back_meanwhile_is_not_given_again(sandbox: Any) -> Non
     sandbox.post(f"/stripe-disputes/{opened.provider_ref}", {"status": "lost"})
     settle(first.pk)
     janitor_round()
+    send_all()
     given = sum(row["amount_minor"] for row in sandbox.get("/ledger.json")["refunds"])
     assert given + opened.amount_minor == done.refund_minor
 
