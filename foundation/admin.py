@@ -201,6 +201,8 @@ class ReadOnlyAdmin(SteadyList, ModelAdmin):
 
     compressed_fields = True
     actions: Any = None
+    #: What an empty list says: how something gets here.
+    empty_text: Any = ""
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False

@@ -20,7 +20,7 @@ from django.templatetags.static import static
 from django.urls import NoReverseMatch, reverse
 from django.utils import formats, timezone
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 
 from bookings.admin import local_days
 from bookings.models import Airport, Booking, CarPark, Occupancy, Pool
@@ -240,7 +240,7 @@ def money_figures(*, now: datetime) -> list[Figure]:
         Figure(
             label=_("Taken today, %(currency)s") % {"currency": currency},
             value=str(Money(total, currency)),
-            note=_("%(count)d payments") % {"count": count},
+            note=ngettext("%(count)d payment", "%(count)d payments", count) % {"count": count},
             link=payments_link,
         )
         for currency, total, count in takings

@@ -13,6 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
 
 from foundation.database import url_of_private_server
+from parking_site.supervisor import ports_of_demo
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
@@ -36,12 +37,14 @@ def _port(variable: str, written: str) -> int:
     return int(written)
 
 
-PORT = _port("PORT", env.str("PORT", default="8000"))
-SANDBOX_PORT = _port("SANDBOX_PORT", env.str("SANDBOX_PORT", default="8001"))
+VAR_DIR = Path(env.str("VAR_DIR", default=str(BASE_DIR / "var")))
+# A command beside a running demo finds its database (below), hence its ports too; who names a database names the ports.
+_demo = {} if PRODUCTION or "DATABASE_URL" in env.ENVIRON else ports_of_demo(VAR_DIR / "demo")
+PORT = _port("PORT", env.str("PORT", default=str(_demo.get("PORT", 8000))))
+SANDBOX_PORT = _port("SANDBOX_PORT", env.str("SANDBOX_PORT", default=str(_demo.get("SANDBOX_PORT", 8001))))
 SANDBOX_URL = "" if PRODUCTION else env.str("SANDBOX_URL", default=f"http://127.0.0.1:{SANDBOX_PORT}")
 SITE_URL = env.str("SITE_URL", default="" if PRODUCTION else f"http://127.0.0.1:{PORT}").rstrip("/")
 SITE_NAME = env.str("SITE_NAME", default="Runway Parking")
-VAR_DIR = Path(env.str("VAR_DIR", default=str(BASE_DIR / "var")))
 
 SECRET_KEY = env.str(
     "SECRET_KEY", default="" if PRODUCTION else "development-only-session-secret-not-for-production"
@@ -141,11 +144,12 @@ DATABASES["default"]["CONN_MAX_AGE"] = 0
 # The pool tries each connection before it hands it out, so a restarted server costs nobody an error: one round trip.
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 DATABASES["default"].setdefault("OPTIONS", {})
-DATABASES["default"]["OPTIONS"]["pool"] = {
-    "min_size": env.int("DATABASE_POOL_MIN", default=1),
-    "max_size": env.int("DATABASE_POOL_MAX", default=4),
-    "timeout": env.int("DATABASE_POOL_TIMEOUT_SECONDS", default=5),
-}
+if _pool_max := env.int("DATABASE_POOL_MAX", default=4):  # 0: no pool, for commands that end (manage.py)
+    DATABASES["default"]["OPTIONS"]["pool"] = {
+        "min_size": env.int("DATABASE_POOL_MIN", default=1),
+        "max_size": _pool_max,
+        "timeout": env.int("DATABASE_POOL_TIMEOUT_SECONDS", default=5),
+    }
 DATABASES["default"]["TEST"] = {"NAME": env.str("TEST_DATABASE_NAME", default="test_parking")}
 
 REDIS_URL = env.str("REDIS_URL", default="")

@@ -61,6 +61,8 @@ class Supervisor:
         self.folder = folder
         self.folder.mkdir(parents=True, exist_ok=True)
         self.record = folder / "children.json"
+        self.ports_record = folder / "ports.json"
+        self.tells_ports = False
         self.children: dict[str, subprocess.Popen[bytes]] = {}
         self.starts: dict[str, Start] = {}
         self.revivals: list[float] = []
@@ -78,6 +80,12 @@ class Supervisor:
             ) from None
         os.ftruncate(lock, 0)
         os.pwrite(lock, str(os.getpid()).encode(), 0)
+
+    def tell_ports(self, **ports: int) -> None:
+        """Record where the demo listens, by variable, so that a command in another shell finds it: `ports_of_demo`."""
+        ours = {"pid": os.getpid(), "started": _started(os.getpid()), "ports": ports}
+        self.ports_record.write_text(json.dumps(ours))
+        self.tells_ports = True
 
     def end_leftovers(self) -> int:
         """Stop the children of a supervisor that was killed; returns how many still ran."""
@@ -166,8 +174,22 @@ class Supervisor:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(child.pid, signal.SIGKILL)
                 child.wait()
+        if self.children:  # without any, the record is that of another supervisor
+            self.record.unlink(missing_ok=True)
+        if self.tells_ports:
+            self.ports_record.unlink(missing_ok=True)
         self.children.clear()
-        self.record.unlink(missing_ok=True)
+
+
+def ports_of_demo(folder: Path) -> dict[str, int]:
+    """Return the ports of the demo whose living supervisor owns the folder, by variable; empty when none runs."""
+    try:
+        told = json.loads((folder / "ports.json").read_text())
+        if told["started"] and _started(told["pid"]) == told["started"]:
+            return {name: int(port) for name, port in told["ports"].items()}
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return {}
 
 
 def _started(pid: int) -> str:

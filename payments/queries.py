@@ -19,6 +19,7 @@ from payments.models import (
     Document,
     DocumentKind,
     Payment,
+    PaymentStatus,
     Refund,
     RefundSource,
     RefundStatus,
@@ -27,6 +28,7 @@ from payments.models import (
 )
 from payments.paper import receipt
 
+UNDECIDED = (PaymentStatus.PROCESSING, PaymentStatus.UNKNOWN)
 WAITING = (RefundStatus.REQUESTED, RefundStatus.SUBMITTED, RefundStatus.PENDING, RefundStatus.UNKNOWN)
 
 
@@ -118,9 +120,11 @@ class PaymentSummary:
     """A booking's money in one look. `status`: none, pending, failed, paid, refund_pending, partly_refunded, refunded.
 
     `held_by_bank` is what banks hold in disputes that are not decided, `taken_by_bank` what they gave back for good.
+    `checking` is the payment that its provider has not decided, or has not answered for: nobody should pay again beside it.
     """
 
     status: str
+    checking: Payment | None
     paid: Money
     refunded: Money
     refund_pending: Money
@@ -176,6 +180,7 @@ def payment_summary(booking: Any) -> PaymentSummary:
         status = "failed" if payments else "none"
     return PaymentSummary(
         status=status,
+        checking=next((payment for payment in payments if payment.status in UNDECIDED), None),
         paid=Money(paid, booking.currency),
         refunded=Money(refunded, booking.currency),
         refund_pending=Money(waiting, booking.currency),

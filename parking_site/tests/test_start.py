@@ -15,6 +15,8 @@ from django.conf import settings
 from django.db import connection
 from django.test import Client
 
+from parking_site.supervisor import Supervisor, ports_of_demo
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -97,3 +99,41 @@ def test_without_the_check_the_first_who_comes_meets_a_dead_connection(sandbox: 
         connection.close()
         connection.close_pool()  # type: ignore[attr-defined]
         connection.settings_dict["CONN_HEALTH_CHECKS"] = True
+
+
+def managed(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A command in a shell that knows nothing of a demo but its folder."""
+    known = {name: value for name, value in os.environ.items() if name not in NAMED_BY_THE_DEMO}
+    return subprocess.run(
+        [sys.executable, "manage.py", *arguments],
+        cwd=ROOT, env=known | {"VAR_DIR": str(tmp_path)}, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+
+
+NAMED_BY_THE_DEMO = ("DATABASE_URL", "PORT", "SANDBOX_PORT", "SANDBOX_URL", "SITE_URL")
+
+
+def test_a_command_without_a_database_says_so_in_one_line(tmp_path: Path) -> None:
+    ended = managed(tmp_path, "audit_books")
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("No database 'parking' answers at ")
+    assert "make demo" in line
+
+
+def test_a_command_beside_a_demo_finds_its_ports_while_it_lives(tmp_path: Path) -> None:
+    supervisor = Supervisor(tmp_path / "demo")
+    supervisor.tell_ports(PORT=9000, SANDBOX_PORT=9001)
+    Supervisor(tmp_path / "demo").stop()  # one that found the folder taken leaves the record alone
+    asked = (
+        "shell",
+        "--no-imports",
+        "-c",
+        "from django.conf import settings; print(settings.STRIPE_API_BASE)",
+    )
+    assert managed(tmp_path, *asked).stdout.strip() == "http://127.0.0.1:9001/stripe"
+    record = supervisor.ports_record.read_text()
+    supervisor.stop()
+    assert ports_of_demo(tmp_path / "demo") == {}
+    supervisor.ports_record.write_text(record.replace(f'"pid": {os.getpid()}', '"pid": 999999999'))
+    assert ports_of_demo(tmp_path / "demo") == {}, "a killed demo's"

@@ -71,13 +71,19 @@ class RefundForm(ReasonForm):
 
 class RefundInline(ReadOnlyInline, TabularInline):
     model = Refund
-    fields = ["amount_text", "status", "source", "reason", "requested_by", "created_at", "finished_at"]
+    fields = ["amount_text", "status_text", "source", "reason", "requested_by", "created_at", "finished_at"]
     readonly_fields = fields
     show_change_link = True
     tab = False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Refund]:
         return super().get_queryset(request).select_related("requested_by", "payment")
+
+    @display(description=_("status"))
+    def status_text(self, refund: Refund) -> str:
+        return (
+            gettext("waits for a second person") if refund.waits_for_approval else refund.get_status_display()
+        )
 
     @display(description=_("amount"))
     def amount_text(self, refund: Refund) -> SafeString:

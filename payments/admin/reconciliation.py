@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC
 from typing import Any
 
 from django import forms
@@ -12,7 +13,7 @@ from django.db.models import F, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
-from django.utils import timezone
+from django.utils import formats, timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
@@ -165,11 +166,12 @@ class BreakAdmin(ReadOnlyAdmin):
         "at_provider",
         "taken_text",
         "unbooked_text",
+        "our_refund",
         "refund_text",
         "age",
     ]
     fields = [
-        "kind", "state_text", "age", "provider_text", "at_provider", "booking_text", "payment", "detail", "taken_text", "unbooked_text",
+        "kind", "state_text", "age", "provider_text", "at_provider", "booking_text", "payment", "our_refund", "detail", "taken_text", "unbooked_text",
         "refund_text", "opened_at", "resolved_at", "resolved_by", "resolution",
     ]  # fmt: skip
 
@@ -236,10 +238,7 @@ class BreakAdmin(ReadOnlyAdmin):
         if found is None:
             raise Http404
         if not _is_open(found) or not act.fits(found):
-            text = gettext(
-                "Somebody settled this break before, or this does not fit it. Nothing was changed."
-            )
-            self.message_user(request, text, messages.WARNING)
+            self.message_user(request, _why_not(found), messages.WARNING)
             return HttpResponseRedirect(page_of(found))
         form = act.form(request.POST if request.method == "POST" else None)
         preview = None
@@ -344,7 +343,9 @@ class BreakAdmin(ReadOnlyAdmin):
 
     @display(description=_("at the provider"))
     def at_provider(self, found: Break) -> SafeString | str:
-        url = gateway_for(found.provider).dashboard_url(found.provider_ref)
+        gateway, refund = gateway_for(found.provider), recheck.refund_of(found)
+        # Of a refund, the page of its payment: not every provider has one for the refund, and some refunds have no reference yet.
+        url = gateway.dashboard_url((refund.payment.provider_ref if refund else found.provider_ref) or "")
         if not url:
             return found.provider_ref or "-"
         return format_html(
@@ -356,6 +357,12 @@ class BreakAdmin(ReadOnlyAdmin):
     @display(description=_("booking"))
     def booking_text(self, found: Break) -> SafeString | str:
         return link_to(found.payment.booking, found.payment.booking.reference) if found.payment else "-"
+
+    @display(description=_("refund"))
+    def our_refund(self, found: Break) -> SafeString | str:
+        """The refund of ours that it is about: its page sends a failed one again."""
+        refund = recheck.refund_of(found)
+        return link_to(refund, f"{refund.amount} · {refund.get_status_display()}") if refund else "-"
 
     @display(description=_("taken there"))
     def taken_text(self, found: Break) -> SafeString | str:
@@ -371,6 +378,18 @@ class BreakAdmin(ReadOnlyAdmin):
         if stray is None:
             return "-"
         return f"{stray.amount} · {stray.get_status_display()} {stray.failure_code}".strip()
+
+
+def _why_not(found: Break) -> str:
+    """Say why an act does nothing: how the break was closed, or that it is open and of another kind."""
+    if found.resolved_at is None:
+        return gettext("This does not fit this break. Nothing was changed.")
+    told = {
+        "at": f"{formats.date_format(found.resolved_at.astimezone(UTC), 'j M Y H:i')} UTC",
+        "by": found.resolved_by or gettext("the comparison itself"),
+        "how": found.resolution.rstrip(".") or "-",
+    }
+    return gettext("This break was closed on %(at)s by %(by)s: %(how)s. Nothing was changed.") % told
 
 
 def _short(ref: str) -> str:

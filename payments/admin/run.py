@@ -155,6 +155,9 @@ class ReconciliationRunAdmin(ReadOnlyAdmin):
 class PayoutAdmin(ReadOnlyAdmin):
     """Money that left the providers for our bank, to hold against the bank's statement."""
 
+    empty_text = _(
+        "A payout is listed here as soon as a provider sends money to our bank. Nobody has to record it."
+    )
     list_display = ["made_at", "provider", "provider_ref", "status_badge", "amount_text", "arrives_on"]
     list_filter = ["status", "provider", "currency", "made_at"]
     list_fullwidth = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from datetime import timedelta
+from html import unescape
 from typing import Any
 
 import pytest
@@ -153,6 +154,11 @@ def test_looking_again_closes_what_is_gone(sandbox: Any, sam: Client) -> None:
     provider().v1.refunds.create({"payment_intent": found.provider_ref})
     assert "Its cause is gone" in sam.post(page("look", found), follow=True).content.decode()
     assert AuditEntry.objects.filter(action="break.looked_again").count() == 2
+    again = sam.get(page("look", found), follow=True).content.decode()
+    found.refresh_from_db()
+    assert f"by the comparison itself: {found.resolution.rstrip('.')}. Nothing was changed." in unescape(
+        again
+    )
 
 
 def test_a_refund_is_confirmed_by_hand_from_its_break(sandbox: Any, sam: Client) -> None:
@@ -166,12 +172,23 @@ def test_a_refund_is_confirmed_by_hand_from_its_break(sandbox: Any, sam: Client)
     found = Break.objects.get()
     assert offered(sam, found) == {"look", "confirm", "resolve"}
     assert str(refund.pk) in sam.get(page("confirm", found)).content.decode()
-    assert sam.post(page("confirm", found), {"reason": "Seen"}).status_code == 400
+    shown = sam.get(reverse("admin:payments_break_change", args=[found.pk])).content.decode()
+    assert reverse("admin:payments_refund_change", args=[refund.pk]) in shown
+    assert f"/stripe-payments/{payment.provider_ref}" in shown, "the provider's page of its payment"
+    wrong = sam.post(page("confirm", found), {"reason": "Seen"})
+    assert wrong.status_code == 400
+    assert 'role="alert" tabindex="-1" autofocus' in wrong.content.decode()
     sam.post(page("confirm", found), {"reason": "Seen", "outcome": "made"})
     sam.post(page("confirm", found), {"reason": "Seen", "outcome": "not_made"})
     refund.refresh_from_db()
     assert refund.status == "succeeded"
     assert AuditEntry.objects.get(action="break.refund_confirmed_made").reason == "Seen"
+
+
+def test_an_empty_list_of_payouts_says_how_they_come(vic: Client) -> None:
+    address = reverse("admin:payments_payout_changelist")
+    assert "as soon as a provider sends money to our bank" in vic.get(address).content.decode()
+    assert "Nothing matches" in vic.get(address, {"q": "po_of_nobody"}).content.decode()
 
 
 def test_a_run_is_started_by_those_who_may_and_read_by_all(sandbox: Any, sam: Client, vic: Client) -> None:

@@ -626,9 +626,13 @@ def test_the_pending_page_says_what_is_waited_for_and_invites_no_second_payment(
     approve(session, buyer="review")
     for address in (f"/pay/{placed.reference}/return", f"/pay/{placed.reference}"):
         page = client.get(address, follow=True).content.decode()
-        assert "PayPal is waiting for your bank: we confirm when the money is there." in page
+        assert "PayPal is checking the payment: we confirm when the money is there." in page
         assert "do not pay a second time" in page
     assert client.post(f"/pay/{placed.reference}/paypal")["Location"] == f"/pay/{placed.reference}/return"
+    page = client.get(f"/bookings/{placed.reference}").content.decode()
+    assert f"PayPal is checking {placed.total}." in page
+    for wrong in ("Not paid yet", "Pay now", "Let the space go", "ask the bank how it went"):
+        assert wrong not in page
 
 
 def test_a_decline_leads_back_with_the_reason(client: Client, placed: Any, sandbox: Any) -> None:

@@ -722,6 +722,11 @@ def test_the_command_prints_a_table_rehearses_and_exits_one_while_breaks_are_ope
     payment.refresh_from_db()
     assert (code, payment.status) == (1, "captured")
     assert "missing_local" in text
+    opened = Break.objects.get()
+    today = (datetime.now(UTC) + timedelta(hours=-1)).date().isoformat()
+    code, text = command("--since", today, "--provider", "stripe", "--dry-run")
+    assert (code, "would settle" in text) == (1, False)
+    assert f"{opened.opened_at:%Y-%m-%d %H:%M}" in text, "a break that is open is listed, as in a real run"
     Break.objects.update(resolved_at=timezone.now(), resolution="test", resolved_by=None)
     provider().v1.refunds.create({"payment_intent": Break.objects.get().provider_ref})
     code, text = command("--since", since)

@@ -118,6 +118,7 @@ class Command(BaseCommand):
             )
         require_free_port(settings.PORT, "PORT")
         require_free_port(settings.SANDBOX_PORT, "SANDBOX_PORT")
+        self.supervisor.tell_ports(PORT=settings.PORT, SANDBOX_PORT=settings.SANDBOX_PORT)
         with self._step("PostgreSQL"):
             self._start_database()
         child = {

@@ -72,10 +72,7 @@ class Command(BaseCommand):
             )
         if run.error:
             self.stdout.write(f"{name}: {run.error}")
-        open_ones = Break.objects.filter(provider=provider, resolved_at__isnull=True).order_by("opened_at")
-        for found in open_ones:
-            self._row(name, found.kind, found.provider_ref, f"{found.opened_at:%Y-%m-%d %H:%M}", found.detail)
-        return bool(run.error) or open_ones.exists()
+        return self._list_open_breaks(provider) or bool(run.error)
 
     def _rehearse(self, provider: str, since: datetime, until: datetime, now: datetime) -> bool:
         name = Provider(provider).label
@@ -86,10 +83,23 @@ class Command(BaseCommand):
             return True
         self.stdout.write(f"{name}: {tally.checked} would be checked")
         for payment in tally.suspects:
-            self._row(name, "would settle", payment.pk, payment.provider_ref or "-", payment.status)
+            self._row(name, "would look at", payment.pk, payment.provider_ref or "-", payment.status)
         for finding in tally.findings:
             self._row(name, "would ask", finding.kind, finding.provider_ref, finding.detail)
-        return bool(tally.findings)
+        return self._list_open_breaks(provider) or bool(tally.findings)
+
+    def _list_open_breaks(self, provider: str) -> bool:
+        """Print the breaks that nobody has settled, the oldest first; say whether there are any."""
+        found = list(Break.objects.filter(provider=provider, resolved_at__isnull=True).order_by("opened_at"))
+        for one in found:
+            self._row(
+                Provider(provider).label,
+                one.kind,
+                one.provider_ref,
+                f"{one.opened_at:%Y-%m-%d %H:%M}",
+                one.detail,
+            )
+        return bool(found)
 
     def _row(self, *cells: Any) -> None:
         *short, last = (str(cell) for cell in cells)
