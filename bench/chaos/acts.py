@@ -19,8 +19,6 @@ from foundation import jobs
 Act = Callable[[Person], None]
 ACTS: dict[str, Act] = {}
 RUSHES = 4
-# What happens at the provider alone: without webhooks only a reconciliation can find it.
-NEED_NEWS = ("at_the_dashboard", "refund_fails", "disputed")
 
 
 def act(function: Act) -> Act:
@@ -491,8 +489,6 @@ def boundary(person: Person) -> None:
 @act
 def at_the_dashboard(person: Person) -> None:
     """A refund made at the provider, which only a webhook or the reconciliation can tell."""
-    if not (person.scene.webhooks_arrive or person.scene.reconciles):
-        return
     provider = "stripe" if person.scene.place.currency == "KWD" else person.rng.choice(["stripe", "paypal"])
     done = paid(person, provider=provider)
     payment = person.payment_of(done[0]) if done else ""
@@ -515,8 +511,6 @@ def at_the_dashboard(person: Person) -> None:
 @act
 def refund_fails(person: Person) -> None:
     """The bank returns a refund that was under way or done."""
-    if not (person.scene.webhooks_arrive or person.scene.reconciles):
-        return
     done = paid(person, card=person.rng.choice(["pm_card_visa", "pm_card_refundFail"]))
     payment = person.payment_of(done[0]) if done else ""
     if done is None or not payment:
@@ -538,8 +532,6 @@ def refund_fails(person: Person) -> None:
 @act
 def disputed(person: Person) -> None:
     """The bank takes the money back; staff try to refund meanwhile; the bank decides."""
-    if not (person.scene.webhooks_arrive or person.scene.reconciles):
-        return
     done = paid(person)
     payment = person.payment_of(done[0]) if done else ""
     if done is None or not payment:

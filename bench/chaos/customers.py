@@ -78,8 +78,6 @@ class Scene:
     name: str
     tokens: dict[str, str]
     step: Callable[[], None]
-    webhooks_arrive: bool
-    reconciles: bool
 
 
 class Person:

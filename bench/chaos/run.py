@@ -8,8 +8,6 @@ import urllib.request
 from collections.abc import Callable
 from typing import Any
 
-from django.core.management import get_commands
-
 from bench.chaos import drain, oracle, schedule, world
 from bench.chaos.faults import Tally, table
 from bench.chaos.mutants import MUTANTS
@@ -80,7 +78,7 @@ def one(stack: Stack, tally: Tally, tokens: dict[str, str], *, seed: int, number
     """One schedule from begin to verdict; the violations, which are printed with all that is needed to see them again."""
     plan = schedule.draw(seed, number)
     began = time.monotonic()
-    journal, _scene = schedule.play(plan, stack, tally, tokens, reconciles="reconcile" in get_commands())
+    journal, _scene = schedule.play(plan, stack, tally, tokens)
     played = time.monotonic()
     if journal.broke_database:
         forget_connections()

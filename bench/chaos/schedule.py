@@ -75,8 +75,6 @@ def draw(seed: int, number: int) -> Plan:
         for _lie in range(rng.choice([0, 1, 1, 2, 3]))
     ]
     webhooks, mode = WEBHOOKS[(number + number // len(WEBHOOKS)) % len(WEBHOOKS)]
-    if theme in acts.NEED_NEWS and number // len(THEMES) % 2 == 0:
-        webhooks, mode = "any order", {"shuffle": True}
     kills = [rng.choice(tuple(failpoints.POINTS)) for _kill in range(rng.choice([0, 0, 1, 1, 2]))]
     events = [(rng.randint(2, 14), rng.choice(EVENTS)) for _event in range(rng.choice([0, 0, 0, 0, 1]))]
     if theme == "by_pages" and rng.random() < 0.5:
@@ -142,17 +140,14 @@ class Director:
 
 
 def play(
-    plan: Plan, stack: Stack, tally: Tally, tokens: dict[str, str], *, reconciles: bool
+    plan: Plan, stack: Stack, tally: Tally, tokens: dict[str, str]
 ) -> tuple[Journal, Scene]:
     """Let the people come and everything go wrong; returns when all have left."""
     journal = Journal()
     name = f"s{plan.number}"
     director = Director(plan, stack, tally, journal)
     place = world.make_place(name, currency=plan.currency, capacity=CAPACITY)
-    arrive = plan.webhooks not in ("lost", "skewed", "forged")
-    scene = Scene(
-        stack, tally, journal, place, name, tokens, director.step, webhooks_arrive=arrive, reconciles=reconciles
-    )  # fmt: skip
+    scene = Scene(stack, tally, journal, place, name, tokens, director.step)
     # Mail and SMS reports travel as ever; what payments' webhooks do is the plan's.
     for provider in ("stripe", "paypal"):
         stack.ask("/webhooks/mode", {**plan.mode, "provider": provider})
