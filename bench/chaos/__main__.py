@@ -15,6 +15,7 @@ from types import FrameType
 
 import django
 
+from bench.chaos import lanes
 from bench.chaos.stack import Stack
 
 ROOM_BYTES = 2 * 1024**3
@@ -27,7 +28,15 @@ def say(text: str = "") -> None:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.chaos", description=__doc__)
-    parser.add_argument("--schedules", type=int, default=25, help="how many, from number 0 on")
+    parser.add_argument("--schedules", type=int, default=25, help="how many")
+    parser.add_argument("--first", type=int, default=0, help="begin with this number instead of 0")
+    parser.add_argument(
+        "--lanes", type=int, default=1, help="so many whole stacks side by side: a schedule is mostly waiting"
+    )
+    parser.add_argument(
+        "--lane", type=Path, help=argparse.SUPPRESS
+    )  # one of several: where to leave its counts
+    parser.add_argument("--step", type=int, default=1, help=argparse.SUPPRESS)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", type=int, help="play this one schedule of the seed again")
     parser.add_argument(
@@ -41,6 +50,8 @@ def parse() -> argparse.Namespace:
 
 def main() -> int:
     asked = parse()
+    if asked.lanes > 1 and asked.only is None and not (asked.mutants or asked.mutant):
+        return lanes.run(asked, say=say)
     folder = Path(tempfile.mkdtemp(prefix="chaos-", dir=_roomy_memory()))
     folder.chmod(0o755)  # PostgreSQL's own user must be able to walk through it
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -60,8 +71,13 @@ def main() -> int:
         if asked.mutants or asked.mutant:
             good = run.mutants(stack, asked.mutant, seed=asked.seed, say=say)
         else:
-            numbers = [asked.only] if asked.only is not None else list(range(asked.schedules))
-            good = run.schedules(stack, numbers, seed=asked.seed, say=say, keep_going=asked.keep_going)
+            numbers = [asked.only] if asked.only is not None else lanes.numbers(asked)
+            result = run.schedules(stack, numbers, seed=asked.seed, say=say, keep_going=asked.keep_going)
+            good = result.refused == 0
+            if asked.lane:
+                lanes.leave(asked.lane, result)
+            else:
+                lanes.conclude(result, asked, took=time.monotonic() - began, say=say)
         kept = not good
     except KeyboardInterrupt:
         say("\nStopped.")

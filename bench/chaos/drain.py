@@ -69,8 +69,7 @@ def _turn(stack: Stack, turn: int) -> list[str]:
     if turn:
         Booking.objects.filter(status="held").update(hold_expires_at=now - timedelta(seconds=1))
         expire_overdue_holds(now=now)
-        Amendment.objects.filter(status="held").update(hold_expires_at=now - timedelta(seconds=1))
-        expire_overdue_amendments(now=now)
+        expire_overdue_amendments(now=now + timedelta(hours=1))
     later = now + timedelta(seconds=61 * (turn + 1))
     janitor.sweep(now=later)
     for event_id in ProviderEvent.objects.filter(status="received", attempts__gt=0).values_list(

@@ -43,6 +43,8 @@ POINTS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "in-refund-record": (AFTER, ("payments.services.refund:_apply",)),
     "in-cancellation": (BEFORE, ("payments.services.refund:refund_cancellation",)),
+    "in-change": (AFTER, ("bookings.services.amend:_make",)),
+    "in-change-refund": (BEFORE, ("payments.services.refund:refund_amendment",)),
     "in-inbox": (AFTER, ("payments.services.inbox:_look",)),
     "after-note": (AFTER, ("payments.webhooks.stripe:note", "payments.webhooks.paypal:note")),
     "after-message": (
@@ -58,6 +60,7 @@ POINTS: dict[str, tuple[str, tuple[str, ...]]] = {
 PAUSES = (
     "bookings.models:Occupancy.objects.create",
     "bookings.services.hold:_refuse_too_many_holds",
+    "bookings.services.amend:held_amendment",
     "bookings.services.cancel:_refuse_unless_cancellable",
     "payments.services.checkout:_live_payment",
     "payments.services.refund:preview_refund",

@@ -45,6 +45,13 @@ FAULTS = {
     37: "two workers, one job",
     38: "Redis down or flushed",
     39: "message sent, then timed out",
+    63: "a stay made longer, paid in time or not",
+    64: "a change paid after its time",
+    65: "two changes of one booking at once",
+    66: "changed and cancelled at once",
+    67: "a stay made shorter while staff refund",
+    68: "a payout, arrived or returned by the bank",
+    69: "longer stays and new ones race for the last space",
 }
 
 
@@ -65,6 +72,18 @@ class Tally:
     def killed(self, point: str) -> None:
         with self._lock:
             self.kills[point] += 1
+
+    def told(self) -> dict[str, dict[str, int]]:
+        """All counts, as JSON can carry them from a lane to the whole."""
+        return {
+            name: {str(key): times for key, times in getattr(self, name).items()}
+            for name in ("injected", "broken", "kills")
+        }
+
+    def add(self, told: dict[str, dict[str, int]]) -> None:
+        self.injected.update({int(key): times for key, times in told["injected"].items()})
+        self.broken.update({int(key): times for key, times in told["broken"].items()})
+        self.kills.update(told["kills"])
 
     def close(self, *, survived: bool) -> Counter[int]:
         """End a schedule and return what fired in it."""

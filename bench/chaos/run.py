@@ -3,54 +3,60 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 import urllib.request
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from bench.chaos import drain, oracle, schedule, world
-from bench.chaos.faults import Tally, table
+from bench.chaos.faults import Tally
 from bench.chaos.mutants import MUTANTS
 from bench.chaos.stack import Stack, forget_connections
 
 EPOCH = 100  # schedules on one database; then a fresh one, so that a long run stays as fast as it began
+ENOUGH = 10
 MOST_FOR_A_MUTANT = 30
 Say = Callable[[str], None]
 
 
-def schedules(stack: Stack, numbers: list[int], *, seed: int, say: Say, keep_going: bool) -> bool:
-    """Play them all and print the table. False when the oracle refused one."""
-    tally = Tally()
+@dataclass
+class Result:
+    """What a run came to: how many schedules were played, how many of them the oracle refused, and every fault that fired."""
+
+    tally: Tally
+    played: int = 0
+    refused: int = 0
+
+
+def schedules(stack: Stack, numbers: list[int], *, seed: int, say: Say, keep_going: bool) -> Result:
+    """Play them all, or until the oracle refuses one; with keep_going until it has refused ten."""
+    result = Result(Tally())
     began = time.monotonic()
-    bad = 0
     tokens: dict[str, str] = {}
-    for played, number in enumerate(numbers):
-        if played % EPOCH == 0:
+    for number in numbers:
+        if result.played % EPOCH == 0:
             tokens = fresh(stack)
-        violations = one(stack, tally, tokens, seed=seed, number=number, say=say)
+        violations = one(stack, result.tally, tokens, seed=seed, number=number, say=say)
+        result.played += 1
         if violations:
-            bad += 1
+            result.refused += 1
             if not keep_going:
                 break
-            if bad >= 10:
-                say("Ten schedules were refused; that is enough to work on.")
+            if result.refused >= ENOUGH:
+                say(f"{ENOUGH} schedules were refused; that is enough to work on.")
                 break
             tokens = fresh(stack)  # what went wrong must not colour the next
-        if (played + 1) % 25 == 0:
-            say(
-                f"{played + 1} schedules, {(time.monotonic() - began) / (played + 1):.1f} s each, {bad} refused"
-            )
+        if result.played % 25 == 0:
+            took = (time.monotonic() - began) / result.played
+            say(f"{result.played} schedules, {took:.1f} s each, {result.refused} refused")
     stack.end()
-    say("")
-    say(table(tally, not_here(stack)))
-    say(
-        f"\nseed {seed}: {len(numbers)} schedules in {time.monotonic() - began:.0f} s, {bad} refused by the oracle"
-    )
-    return bad == 0
+    return result
 
 
-def not_here(stack: Stack) -> dict[int, str]:
-    return {} if stack.redis_port else {38: "not injected here: redis-server is not installed"}
+def not_here() -> dict[int, str]:
+    return {} if shutil.which("redis-server") else {38: "not injected here: redis-server is not installed"}
 
 
 def fresh(stack: Stack, mutant: str = "") -> dict[str, str]:

@@ -6,6 +6,7 @@ import contextlib
 import random
 import threading
 import time
+import traceback
 import urllib.error
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -139,9 +140,7 @@ class Director:
             self.tally.fired(38)
 
 
-def play(
-    plan: Plan, stack: Stack, tally: Tally, tokens: dict[str, str]
-) -> tuple[Journal, Scene]:
+def play(plan: Plan, stack: Stack, tally: Tally, tokens: dict[str, str]) -> tuple[Journal, Scene]:
     """Let the people come and everything go wrong; returns when all have left."""
     journal = Journal()
     name = f"s{plan.number}"
@@ -170,9 +169,15 @@ def _act(act: Callable[[Person], None], person: Person) -> None:
 
     try:
         act(person)
-    except (KeyError, OSError, urllib.error.URLError) as error:
-        # A person whom something unexpected answered gives up; what it was stands in the notes.
+    except (OSError, urllib.error.URLError) as error:
+        # A person whom nothing answers gives up; what it was stands in the notes.
         person.scene.journal.notes.append(f"{act.__name__} gave up: {type(error).__name__} {error}")
+    except Exception as error:
+        # An answer without what it should hold, or a mistake in the act: either way what was to be seen was not.
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        person.scene.journal.wrong.append(
+            f"{act.__name__} stumbled in {where.name}, line {where.lineno}: {type(error).__name__} {error}"
+        )
     finally:
         with contextlib.suppress(Exception):
             connection.close()
