@@ -70,14 +70,26 @@ PAUSES = (
 LONGEST_PAUSE_SECONDS = 0.03
 
 
-def replace(target: str, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
-    """Put make(function) where "module:Class.function" is; a name that is not there fails loudly."""
+_BEFORE: list[tuple[Any, str, Any]] = []
+
+
+def replace(target: str, make: Callable[[Any], Any]) -> None:
+    """Put make(what was there) where "module:Class.name" is; a name that is not there fails loudly."""
     module_name, _colon, path = target.partition(":")
     owner: Any = importlib.import_module(module_name)
     *parents, name = path.split(".")
     for parent in parents:
         owner = getattr(owner, parent)
-    setattr(owner, name, make(getattr(owner, name)))
+    real = getattr(owner, name)
+    _BEFORE.append((owner, name, vars(owner).get(name, real)))
+    setattr(owner, name, make(real))
+
+
+def restore() -> None:
+    """Put everything back that replace() took the place of in this process."""
+    while _BEFORE:
+        owner, name, real = _BEFORE.pop()
+        setattr(owner, name, real)
 
 
 def install(control: Path) -> None:

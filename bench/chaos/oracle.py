@@ -195,6 +195,11 @@ def claims(journal: Journal) -> list[str]:
                 found.append(
                     f"{reference} was quoted {price}; its payment asks {payment.amount_minor} {payment.currency}"
                 )
+    twice = (
+        ProviderEvent.objects.values("provider", "event_ref").annotate(times=Count("pk")).filter(times__gt=1)
+    )
+    for one in twice.order_by():
+        found.append(f"the event {one['event_ref']} was noted {one['times']} times")
     for event in ProviderEvent.objects.filter(event_ref__in=journal.forged_events):
         found.append(f"the forged event {event.event_ref} was noted")
     return found

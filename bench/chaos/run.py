@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from bench.chaos import drain, oracle, schedule, world
+from bench.chaos import drain, failpoints, oracle, schedule, world
 from bench.chaos.faults import Tally
-from bench.chaos.mutants import MUTANTS
+from bench.chaos.mutants import MUTANTS, install
 from bench.chaos.stack import Stack, forget_connections
 
 EPOCH = 40  # schedules on one database; then a fresh one: reconciliation and rules read all of it
@@ -149,6 +149,7 @@ def mutants(stack: Stack, names: list[str], *, seed: int, say: Say) -> bool:
     results = []
     for name in names or MUTANTS:
         tokens = fresh(stack, name)
+        install(name)
         caught, rule, tally = 0, "", Tally()
         began = time.monotonic()
         for number in _telling(seed, MUTANTS[name].wants):
@@ -158,6 +159,7 @@ def mutants(stack: Stack, names: list[str], *, seed: int, say: Say) -> bool:
             if violations:
                 rule = violations[0]
                 break
+        failpoints.restore()
         line = f"caught by schedule {caught:>2}: {rule[:110]}" if rule else f"GOT THROUGH {caught} schedules"
         say(f"{name:<22} {line}  ({time.monotonic() - began:.0f} s)")
         results.append(bool(rule))
