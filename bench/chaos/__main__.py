@@ -16,9 +16,11 @@ from types import FrameType
 import django
 
 from bench.chaos import lanes
+from bench.chaos.faults import Result
 from bench.chaos.stack import Stack
 
 ROOM_BYTES = 2 * 1024**3
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def say(text: str = "") -> None:
@@ -54,10 +56,11 @@ def main() -> int:
         return lanes.run(asked, say=say)
     folder = Path(tempfile.mkdtemp(prefix="chaos-", dir=_roomy_memory()))
     folder.chmod(0o755)  # PostgreSQL's own user must be able to walk through it
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in SIGNALS:
         signal.signal(number, _stop)
     stack = Stack(folder)
-    kept = True
+    result = Result()
+    good = stopped = False
     began = time.monotonic()
     try:
         stack.start_database()
@@ -72,24 +75,24 @@ def main() -> int:
             good = run.mutants(stack, asked.mutant, seed=asked.seed, say=say)
         else:
             numbers = [asked.only] if asked.only is not None else lanes.numbers(asked)
-            result = run.schedules(stack, numbers, seed=asked.seed, say=say, keep_going=asked.keep_going)
+            run.schedules(stack, numbers, result, seed=asked.seed, say=say, keep_going=asked.keep_going)
             good = result.refused == 0
-            if asked.lane:
-                lanes.leave(asked.lane, result)
-            else:
-                lanes.conclude(result, asked, took=time.monotonic() - began, say=say)
-        kept = not good
     except KeyboardInterrupt:
-        say("\nStopped.")
-        kept = False
-        return 130
+        stopped = True
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         stack.stop()
-        if not kept:
+        if good or (stopped and not result.refused):
             shutil.rmtree(folder, ignore_errors=True)
             shutil.rmtree(stack.server.home, ignore_errors=True)
+    if asked.lane:
+        lanes.leave(asked.lane, result)
+    elif result.played:
+        lanes.conclude(result, asked, took=time.monotonic() - began, say=say)
+    if stopped:
+        say("Stopped.")
+        return 130
     return 0 if good else 1
 
 

@@ -116,18 +116,19 @@ def _let_paypal_decide(stack: Stack) -> None:
 
 
 def _wait_for_webhooks(stack: Stack) -> None:
-    for _look in range(100):
-        waiting = [
-            stack.ask(f"/webhooks.json?status={status}&limit=1")["deliveries"] for status in ("pending", "delivering")
-        ]  # fmt: skip
-        if not any(waiting):
+    for _look in range(50):
+        if not any(
+            stack.ask(f"/webhooks.json?status={status}&limit=1")["deliveries"]
+            for status in ("pending", "delivering")
+        ):
             return
-        time.sleep(0.05)
+        time.sleep(0.1)
 
 
 def _wait_for_jobs(seconds: float = 8.0) -> None:
     """Let the workers empty the queue; the jobs of the dead go back into it."""
     deadline = time.monotonic() + seconds
+    rescued = time.monotonic()
     while time.monotonic() < deadline:
         with connection.cursor() as cursor:
             cursor.execute(
@@ -140,9 +141,10 @@ def _wait_for_jobs(seconds: float = 8.0) -> None:
             waiting, running = cursor.fetchone()
         if not waiting and not running:
             return
-        if running and not waiting:
+        if running and not waiting and time.monotonic() - rescued > 1:
             asyncio.run(_rescue())
-        time.sleep(0.05)
+            rescued = time.monotonic()
+        time.sleep(0.1)
 
 
 async def _rescue() -> None:

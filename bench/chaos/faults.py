@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from dataclasses import dataclass, field
 
 FAULTS = {
     1: "double click or two tabs paying",
@@ -93,6 +94,15 @@ class Tally:
             if not survived:
                 self.broken += fired
             return fired
+
+
+@dataclass
+class Result:
+    """What a run came to: how many schedules were played, how many of them the oracle refused, and every fault that fired."""
+
+    tally: Tally = field(default_factory=Tally)
+    played: int = 0
+    refused: int = 0
 
 
 def table(tally: Tally, not_here: dict[int, str]) -> str:

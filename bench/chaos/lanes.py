@@ -12,13 +12,9 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from bench.chaos.faults import Tally, table
+from bench.chaos.faults import Result, table
 from foundation.database import die_with_parent
-
-if TYPE_CHECKING:
-    from bench.chaos.run import Result
 
 Say = Callable[[str], None]
 
@@ -29,7 +25,7 @@ def numbers(asked: argparse.Namespace) -> list[int]:
 
 
 def run(asked: argparse.Namespace, *, say: Say) -> int:
-    """Play all lanes to their end and print one table. Returns the process's exit status."""
+    """Play all lanes to their end, or until somebody stops them, and print one table. Returns the process's exit status."""
     folder = Path(tempfile.mkdtemp(prefix="chaos-lanes-"))
     began = time.monotonic()
     lanes = []
@@ -42,17 +38,15 @@ def run(asked: argparse.Namespace, *, say: Say) -> int:
         ]  # fmt: skip
         lanes.append(subprocess.Popen(command, preexec_fn=die_with_parent(signal.SIGTERM)))  # noqa: S603 - our own
     try:
-        statuses = [lane.wait() for lane in lanes]
+        status = max(lane.wait() for lane in lanes)
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         for lane in lanes:
             lane.terminate()
         for lane in lanes:
             lane.wait()
-        shutil.rmtree(folder, ignore_errors=True)
-        return 130
-    from bench.chaos.run import Result
-
-    whole = Result(Tally())
+        status = 130
+    whole = Result()
     for left in folder.iterdir():
         told = json.loads(left.read_text())
         whole.played += told["played"]
@@ -60,7 +54,7 @@ def run(asked: argparse.Namespace, *, say: Say) -> int:
         whole.tally.add(told["tally"])
     shutil.rmtree(folder, ignore_errors=True)
     conclude(whole, asked, took=time.monotonic() - began, say=say)
-    return max(statuses)
+    return status
 
 
 def leave(path: Path, result: Result) -> None:
@@ -71,10 +65,10 @@ def leave(path: Path, result: Result) -> None:
 
 
 def conclude(result: Result, asked: argparse.Namespace, *, took: float, say: Say) -> None:
-    from bench.chaos.run import not_here
-
+    """Print the table of faults and what the run came to."""
+    why_not = {} if shutil.which("redis-server") else {38: "not injected here: redis-server is not installed"}
     say("")
-    say(table(result.tally, not_here()))
+    say(table(result.tally, why_not))
     say(
         f"\nseed {asked.seed}: {result.played} schedules in {took:.0f} s, {result.refused} refused by the oracle"
     )

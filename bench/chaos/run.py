@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 import urllib.request
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from bench.chaos import drain, failpoints, oracle, schedule, world
-from bench.chaos.faults import Tally
+from bench.chaos.faults import Result, Tally
 from bench.chaos.mutants import MUTANTS, install
 from bench.chaos.stack import Stack, forget_connections
 
@@ -21,18 +19,10 @@ MOST_FOR_A_MUTANT = 30
 Say = Callable[[str], None]
 
 
-@dataclass
-class Result:
-    """What a run came to: how many schedules were played, how many of them the oracle refused, and every fault that fired."""
-
-    tally: Tally
-    played: int = 0
-    refused: int = 0
-
-
-def schedules(stack: Stack, numbers: list[int], *, seed: int, say: Say, keep_going: bool) -> Result:
-    """Play them all, or until the oracle refuses one; with keep_going until it has refused ten."""
-    result = Result(Tally())
+def schedules(
+    stack: Stack, numbers: list[int], result: Result, *, seed: int, say: Say, keep_going: bool
+) -> None:
+    """Play them all, or until the oracle refuses one; with keep_going until it has refused ten. Counts in `result` as it goes."""
     began = time.monotonic()
     tokens: dict[str, str] = {}
     for number in numbers:
@@ -52,11 +42,6 @@ def schedules(stack: Stack, numbers: list[int], *, seed: int, say: Say, keep_goi
             took = (time.monotonic() - began) / result.played
             say(f"{result.played} schedules, {took:.1f} s each, {result.refused} refused")
     stack.end()
-    return result
-
-
-def not_here() -> dict[int, str]:
-    return {} if shutil.which("redis-server") else {38: "not injected here: redis-server is not installed"}
 
 
 def fresh(stack: Stack, mutant: str = "") -> dict[str, str]:
