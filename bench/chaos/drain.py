@@ -20,7 +20,7 @@ from communications import services as post_office
 from communications.models import Message
 from foundation import jobs
 from payments.gateways import configured
-from payments.models import LIVE_STATUSES, Break, Payment, ProviderEvent, Refund
+from payments.models import LIVE_STATUSES, MONEY_AT_STAKE, Break, Dispute, Payment, ProviderEvent, Refund
 from payments.services import inbox, janitor, reconcile
 
 ROUNDS = 14
@@ -161,8 +161,10 @@ def unfinished() -> list[str]:
     for payment in Payment.objects.filter(status__in=LIVE_STATUSES):
         if payment.provider_ref not in asked:
             rows.append(("payment", payment.pk, payment.status))
+    banks_decide = Dispute.objects.filter(status__in=MONEY_AT_STAKE).values("payment")
     for refund in Refund.objects.filter(status__in=["requested", "submitted", "unknown"]):
-        if str(refund.pk) not in asked:
+        waits = refund.status == "requested" and banks_decide.filter(payment=refund.payment_id).exists()
+        if str(refund.pk) not in asked and not waits:
             rows.append(("refund", refund.pk, refund.status))
     for event in ProviderEvent.objects.filter(status="received"):
         rows.append(("event", event.event_ref, f"{event.attempts} attempts, {event.last_error}"))
