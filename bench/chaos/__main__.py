@@ -97,7 +97,7 @@ def main() -> int:
 
 
 def _roomy_memory() -> str | None:
-    """A file system in memory, where there is one with room: a database per hundred schedules is thousands of files to sync."""
+    """A file system in memory, where there is one with room: a database for each few schedules is thousands of files to sync."""
     memory = Path("/dev/shm")  # noqa: S108 - a private folder is made in it
     if memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > ROOM_BYTES:
         return str(memory)
