@@ -16,7 +16,7 @@ help: ## list the targets
 	@echo "make demo     the whole site on http://127.0.0.1:$(PORT), sandbox on :$(SANDBOX_PORT); change with PORT= SANDBOX_PORT="
 	@echo "make test     every test that needs no extra system package"
 	@echo "make bench    holds and searches per second, beside their limits"
-	@echo "make chaos    break it on purpose and compare the books; SCHEDULES= SEED= ONLY= choose"
+	@echo "make chaos    break it on purpose and compare the books; SCHEDULES= SEED= ONLY= LANES= choose"
 	@echo "make lint     style, types, floors"
 	@echo "make lock     pin the requirements anew, with hashes"
 
@@ -33,8 +33,9 @@ bench: .venv/ready-dev
 
 SCHEDULES ?= 25
 SEED ?= 1
+LANES ?= 1
 chaos: .venv/ready-dev
-	@exec $(RUN) -m bench.chaos --schedules $(SCHEDULES) --seed $(SEED) $(if $(ONLY),--only $(ONLY))
+	@exec $(RUN) -m bench.chaos --schedules $(SCHEDULES) --seed $(SEED) --lanes $(LANES) $(if $(ONLY),--only $(ONLY))
 
 lint: .venv/ready-dev
 	@.venv/bin/ruff check .

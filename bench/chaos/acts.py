@@ -19,13 +19,16 @@ from foundation import jobs
 Act = Callable[[Person], None]
 ACTS: dict[str, Act] = {}
 RUSHES = 4
-# What happens at the provider alone: without webhooks only a reconciliation can find it.
-NEED_NEWS = ("at_the_dashboard", "refund_fails", "disputed")
 
 
 def act(function: Act) -> Act:
     ACTS[function.__name__] = function
     return function
+
+
+def _either(person: Person) -> str:
+    """A provider that takes the currency of this schedule."""
+    return "stripe" if person.scene.place.currency == "KWD" else person.rng.choice(["stripe", "paypal"])
 
 
 # --- Paying --------------------------------------------------------------------------------------------------------
@@ -78,7 +81,7 @@ def double_click(person: Person) -> None:
     stay = person.book()
     if stay is None:
         return
-    provider = "stripe" if person.scene.place.currency == "KWD" else person.rng.choice(["stripe", "paypal"])
+    provider = _either(person)
     keyed = person.rng.random() < 0.5  # a program that names each of its calls, or a person who just presses
     first, second = together(
         *[lambda: person.intent(stay, provider=provider, key=str(uuid.uuid4()) if keyed else "")] * 2
@@ -238,7 +241,7 @@ def both_providers(person: Person) -> None:
 def late(person: Person) -> None:
     """Pays after the hold ran out; sometimes others have taken every space by then."""
     stay = person.book()
-    provider = "stripe" if person.scene.place.currency == "KWD" else person.rng.choice(["stripe", "paypal"])
+    provider = _either(person)
     session = person.intent(stay, provider=provider) if stay else None
     if stay is None or session is None or not session.ok:
         return
@@ -268,14 +271,12 @@ def pending(person: Person) -> None:
     answer = person.confirm(stay, session)
     if answer.ok and answer.body["bookingStatus"] == "confirmed":
         person.scene.journal.wrong.append(f"{stay.reference} is confirmed while PayPal reviews the money")
-    order = person.paypal("GET", f"v2/checkout/orders/{session.body['orderId']}")
-    units = order.body.get("purchase_units") or [{}]
-    captures = (units[0].get("payments") or {}).get("captures") or []
-    if not captures:
+    capture = person.capture_of(session.body["orderId"])
+    if capture is None:
         return
     person.scene.tally.fired(11)
     outcome = person.rng.choice(["COMPLETED", "DECLINED"])
-    person.control(f"/paypal-captures/{captures[0]['id']}", {"status": outcome})
+    person.control(f"/paypal-captures/{capture['id']}", {"status": outcome})
     if person.rng.random() < 0.5:
         person.confirm(stay, session)
 
@@ -397,7 +398,7 @@ def _part(person: Person, price: str, share: float) -> str:
 @act
 def staff_refunds(person: Person) -> None:
     """Two of staff and the first again: sixty in a hundred each, so that only one can be right."""
-    provider = "stripe" if person.scene.place.currency == "KWD" else person.rng.choice(["stripe", "paypal"])
+    provider = _either(person)
     done = paid(person, provider=provider)
     payment = person.payment_of(done[0]) if done else ""
     if done is None or not payment:
@@ -441,7 +442,7 @@ def _cancel(person: Person, stay: Stay, *, token: str = "", wait: float = 0.0) -
 @act
 def cancelled_by_both(person: Person) -> None:
     """Staff and the customer cancel the same booking at once, and staff refund a part of it as well."""
-    provider = "stripe" if person.scene.place.currency == "KWD" else person.rng.choice(["stripe", "paypal"])
+    provider = _either(person)
     done = paid(person, provider=provider)
     if done is None:
         return
@@ -491,9 +492,7 @@ def boundary(person: Person) -> None:
 @act
 def at_the_dashboard(person: Person) -> None:
     """A refund made at the provider, which only a webhook or the reconciliation can tell."""
-    if not (person.scene.webhooks_arrive or person.scene.reconciles):
-        return
-    provider = "stripe" if person.scene.place.currency == "KWD" else person.rng.choice(["stripe", "paypal"])
+    provider = _either(person)
     done = paid(person, provider=provider)
     payment = person.payment_of(done[0]) if done else ""
     if done is None or not payment:
@@ -502,8 +501,7 @@ def at_the_dashboard(person: Person) -> None:
     if provider == "stripe":
         made = person.stripe("POST", "refunds", payment_intent=ref, amount=300)
     else:
-        order = person.paypal("GET", f"v2/checkout/orders/{ref}")
-        capture = order.body["purchase_units"][0]["payments"]["captures"][0] if order.ok else None
+        capture = person.capture_of(ref)
         if capture is None:
             return
         amount = {"currency_code": capture["amount"]["currency_code"], "value": "3" if person.scene.place.currency == "JPY" else "3.00"}  # fmt: skip
@@ -515,8 +513,6 @@ def at_the_dashboard(person: Person) -> None:
 @act
 def refund_fails(person: Person) -> None:
     """The bank returns a refund that was under way or done."""
-    if not (person.scene.webhooks_arrive or person.scene.reconciles):
-        return
     done = paid(person, card=person.rng.choice(["pm_card_visa", "pm_card_refundFail"]))
     payment = person.payment_of(done[0]) if done else ""
     if done is None or not payment:
@@ -537,27 +533,37 @@ def refund_fails(person: Person) -> None:
 
 @act
 def disputed(person: Person) -> None:
-    """The bank takes the money back; staff try to refund meanwhile; the bank decides."""
-    if not (person.scene.webhooks_arrive or person.scene.reconciles):
-        return
-    done = paid(person)
+    """The bank or PayPal takes the money back; staff try to refund meanwhile; then it is decided."""
+    provider = _either(person)
+    done = paid(person, provider=provider)
     payment = person.payment_of(done[0]) if done else ""
     if done is None or not payment:
         return
     payment_id, ref = payment.split()
-    opened = person.control("/stripe-disputes", {"payment_intent": ref, "reason": "fraudulent"})
+    if provider == "stripe":
+        opened = person.control(
+            "/stripe-disputes",
+            {"payment_intent": ref, "reason": "fraudulent", "inquiry": person.rng.random() < 0.2},
+        )
+        case, word = f"/stripe-disputes/{opened.body.get('id')}", "status"
+        outcomes = ["won", "lost"] if opened.body.get("status") == "needs_response" else ["warning_closed"]
+    else:
+        capture = person.capture_of(ref)
+        if capture is None:
+            return
+        opened = person.control(
+            f"/paypal-captures/{capture['id']}/dispute",
+            {"stage": person.rng.choice(["INQUIRY", "CHARGEBACK"]), "channel": person.rng.choice(["INTERNAL", "EXTERNAL"])},
+        )  # fmt: skip
+        case, word, outcomes = f"/paypal-disputes/{opened.body.get('dispute_id')}", "outcome", ["won", "lost"]
     if not opened.ok:
         return
     asked = _staff_refund(person, payment_id, _part(person, done[0].price, 0.5))
     if asked.ok:  # faster than the news of the dispute: then the provider refuses it, and a person is told
         person.scene.journal.expected_breaks.add(asked.body["refundId"])
     person.scene.tally.fired(22)
-    if person.rng.random() < 0.8:
-        decided = person.control(
-            f"/stripe-disputes/{opened.body['id']}", {"status": person.rng.choice(["won", "lost"])}
-        )
-        if decided.ok:
-            person.scene.tally.fired(23)
+    if person.rng.random() < 0.8 and person.control(case, {word: person.rng.choice(outcomes)}).ok:
+        person.scene.tally.fired(23)
 
 
 @act
@@ -616,6 +622,172 @@ def doubled_jobs(person: Person) -> None:
 
     if person.in_database(again):
         person.scene.tally.fired(37)
+
+
+# --- Changing ------------------------------------------------------------------------------------------------------
+
+
+def _change(person: Person, stay: Stay, *, end: datetime) -> Answer:
+    """Look at what another return would cost, and press; what the preview said must be what is done."""
+    path = f"/api/bookings/{stay.reference}/amend"
+    shown = person.insist(
+        lambda: person.call(
+            "POST", path, {"return": end.isoformat(), "preview": True}, guest=stay.guest_token
+        )
+    )
+    if not shown.ok:
+        return shown
+    key = str(uuid.uuid4())
+    answer = person.insist(
+        lambda: person.call(
+            "POST", path, {"previewToken": shown.body["previewToken"]}, guest=stay.guest_token, key=key
+        )
+    )
+    for said in ("difference", "refund", "amountDue", "total"):
+        if answer.ok and answer.body[said] != shown.body[said]:
+            person.scene.journal.wrong.append(f"{stay.reference}: the change's preview and its {said} differ")
+    return answer
+
+
+def _pay_change(
+    person: Person, stay: Stay, *, amount: str = "", between: Callable[[], Any] | None = None
+) -> None:
+    """Pay what a change costs; `between` comes after the intent and before the money."""
+    provider = _either(person)
+    session = person.intent(stay, provider=provider)
+    if not session.ok or "paymentId" not in session.body:
+        return
+    if amount and session.body["amount"] != amount:
+        person.scene.journal.wrong.append(
+            f"{stay.reference}: a change of {amount} asks {session.body['amount']}"
+        )
+    if between is not None:
+        between()
+    if provider == "paypal":
+        person.approve(session)
+    else:
+        person.enter_card(session)
+    answer = person.confirm(stay, session)
+    if answer.ok and answer.body.get("status") == "captured":
+        person.scene.journal.claims.append(("honoured", answer.body["paymentId"], ""))
+
+
+@act
+def longer(person: Person) -> None:
+    """Stays longer: pays the difference in time, too late, or never."""
+    done = paid(person, provider=_either(person))
+    if done is None:
+        return
+    stay = done[0]
+    answer = _change(person, stay, end=stay.end + timedelta(days=2))
+    if not answer.ok or answer.body["status"] != "held":
+        return
+    person.scene.tally.fired(63)
+    how = person.rng.choice(["pays", "pays", "late", "never", "again"])
+    if how == "late":
+        _pay_change(
+            person, stay, between=lambda: person.in_database(lambda: world.let_change_lapse(stay.reference))
+        )
+        person.scene.tally.fired(64)
+    elif how != "never":
+        _pay_change(person, stay, amount=answer.body["amountDue"])
+        if how == "again":
+            _change(person, stay, end=stay.end + timedelta(days=1))  # and gives a day of it back
+
+
+@act
+def shorter(person: Person) -> None:
+    """Stays shorter, which gives money back, while staff refund a part of the same money."""
+    done = paid(person, provider=_either(person))
+    if done is None:
+        return
+    stay, payment = done[0], person.payment_of(done[0])
+    todo: list[Callable[[], Any]] = [lambda: _change(person, stay, end=stay.end - timedelta(days=1))]
+    if payment and person.rng.random() < 0.5:
+        todo.append(lambda: _staff_refund(person, payment.split()[0], _part(person, stay.price, 0.6)))
+    made = together(*todo)[0]
+    if made.status == 409:  # the refund was faster, so the preview was out of date
+        made = _change(person, stay, end=stay.end - timedelta(days=1))
+    if made.ok:
+        person.scene.tally.fired(67)
+    if person.rng.random() < 0.4:
+        _cancel(person, stay)
+
+
+@act
+def two_changes(person: Person) -> None:
+    """Two tabs change the same booking at once, and one of them pays."""
+    done = paid(person, provider=_either(person))
+    if done is None:
+        return
+    stay = done[0]
+    days = person.rng.choice([(2, -1), (2, 1), (1, 1), (-1, -1)])
+    together(*[lambda day=day: _change(person, stay, end=stay.end + timedelta(days=day)) for day in days])
+    person.scene.tally.fired(65)
+    if person.rng.random() < 0.7:
+        other = stay.end + timedelta(days=person.rng.choice([1, 3]))
+        together(lambda: _pay_change(person, stay), lambda: _change(person, stay, end=other))
+
+
+@act
+def changed_while_cancelled(person: Person) -> None:
+    """Pays for a change in one tab and cancels the booking in the other."""
+    done = paid(person, provider=_either(person))
+    if done is None:
+        return
+    stay = done[0]
+    if person.rng.random() < 0.6:
+        _change(person, stay, end=stay.end + timedelta(days=2))
+        together(lambda: _pay_change(person, stay), lambda: _cancel(person, stay))
+    else:
+        days = person.rng.choice([2, -1])
+        together(
+            lambda: _change(person, stay, end=stay.end + timedelta(days=days)), lambda: _cancel(person, stay)
+        )
+    person.scene.tally.fired(66)
+
+
+@act
+def rush_longer(person: Person) -> None:
+    """Those who are there stay longer while others come: all want the same two spaces. It costs nothing, so nothing slows them."""
+    people = [Person(person.scene, 200 + n, f"{person.email}/longer/{n}") for n in range(4)]
+    begin = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    for turn in range(2):
+        first = begin + timedelta(days=200 + 20 * turn + 50 * person.number)
+        here = [one.book(start=first, product=person.scene.place.free_product) for one in people[:2]]
+        for one, stay in zip(people, here, strict=False):
+            if stay is not None:
+                one.intent(stay)
+        next_days = person.quote(start=first + timedelta(days=3), product=person.scene.place.free_product)
+        together(
+            *[
+                lambda one=one, stay=stay: _change(one, stay, end=stay.end + timedelta(days=2))
+                for one, stay in zip(people, here, strict=False)
+                if stay is not None
+            ],
+            *[lambda one=one, quote=next_days: one.hold(quote) for one in people[2:]],
+        )
+        person.scene.tally.fired(69)
+
+
+@act
+def paid_out(person: Person) -> None:
+    """The provider sends a part of our money to the bank, which sometimes sends it back."""
+    provider = _either(person)
+    done = paid(person, provider=provider)
+    if done is None or not person.payment_of(done[0]):
+        return
+    currency = person.scene.place.currency
+    made = person.control(
+        "/payouts.json",
+        {"provider": provider, "currency": currency.lower(), "amount_minor": {"JPY": 200, "KWD": 200}.get(currency, 321)},
+    )  # fmt: skip
+    if not made.ok:
+        return
+    person.scene.tally.fired(68)
+    outcome = person.rng.choice(["paid", "failed", ""])
+    if outcome:
+        person.control(f"/payouts.json/{made.body['id']}", {"status": outcome})
 
 
 # --- Thieves and noise ---------------------------------------------------------------------------------------------

@@ -52,6 +52,8 @@ class Stay:
     reference: str
     guest_token: str
     price: str
+    start: datetime
+    end: datetime
 
 
 @dataclass
@@ -78,8 +80,7 @@ class Scene:
     name: str
     tokens: dict[str, str]
     step: Callable[[], None]
-    webhooks_arrive: bool
-    reconciles: bool
+    times: dict[str, tuple[datetime, datetime]] = field(default_factory=dict)  # of quoted stays
 
 
 class Person:
@@ -145,18 +146,21 @@ class Person:
         return answer
 
     def quote(
-        self, *, days_ahead: int | None = None, start: datetime | None = None, product: int = 0
+        self, *, days_ahead: int | None = None, start: datetime | None = None, product: int = 0, days: int = 2
     ) -> Answer:
         """Ask what a stay costs; everybody's days are their own unless said otherwise."""
         ahead = 3 + 12 * self.number if days_ahead is None else days_ahead
         begin = start or (datetime.now(UTC) + timedelta(days=ahead)).replace(
             minute=0, second=0, microsecond=0
         )
+        end = begin + timedelta(days=days, hours=3)
         asked = {
-            "productId": product or self.scene.place.product, "dropOff": begin.isoformat(),
-            "return": (begin + timedelta(days=2, hours=3)).isoformat(),
+            "productId": product or self.scene.place.product, "dropOff": begin.isoformat(), "return": end.isoformat(),
         }  # fmt: skip
-        return self.insist(lambda: self.call("POST", "/api/quotes", asked))
+        answer = self.insist(lambda: self.call("POST", "/api/quotes", asked))
+        if answer.ok:
+            self.scene.times[answer.body["quoteId"]] = begin, end
+        return answer
 
     def hold(self, quote: Answer) -> Stay | None:
         """Take a space at the quoted price; None when the car park is full or the site stays away."""
@@ -171,7 +175,9 @@ class Person:
         held = self.insist(lambda: self.call("POST", "/api/bookings", wanted, key=key))
         if not held.ok:
             return None
-        stay = Stay(held.body["bookingId"], held.body["guestToken"], quote.body["total"])
+        stay = Stay(
+            held.body["bookingId"], held.body["guestToken"], quote.body["total"], *self.scene.times[quote.body["quoteId"]]
+        )  # fmt: skip
         self.scene.journal.claims.append(("booking", stay.reference, ""))
         self.scene.journal.prices[stay.reference] = stay.price
         return stay
@@ -296,6 +302,16 @@ class Person:
         )  # fmt: skip
 
     def paypal(self, method: str, path: str, body: Any = None) -> Answer:
+        """PayPal's dashboard, again while PayPal is in trouble."""
+        return self.insist(lambda: self._paypal(method, path, body))
+
+    def capture_of(self, order: str) -> dict[str, Any] | None:
+        """The capture of an order as PayPal shows it, or None where there is none."""
+        units = self.paypal("GET", f"v2/checkout/orders/{order}").body.get("purchase_units") or [{}]
+        captures = (units[0].get("payments") or {}).get("captures") or []
+        return captures[0] if captures else None
+
+    def _paypal(self, method: str, path: str, body: Any) -> Answer:
         granted = requests.post(
             f"{self.scene.stack.sandbox}/paypal/v1/oauth2/token", data={"grant_type": "client_credentials"},
             auth=(settings.PAYPAL_CLIENT_ID, settings.PAYPAL_CLIENT_SECRET), timeout=LONGEST_WAIT_SECONDS,

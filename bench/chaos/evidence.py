@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from bookings.models import Booking, Cancellation, Occupancy
+from bookings.models import Amendment, Booking, Cancellation, Occupancy
 from communications.models import Message
-from payments.models import Break, Dispute, LedgerTransaction, Payment, ProviderEvent, Refund
+from payments.models import (
+    Break,
+    Dispute,
+    LedgerTransaction,
+    Payment,
+    Payout,
+    ProviderEvent,
+    ReconciliationRun,
+    Refund,
+)
 
 
 def rows(slug: str) -> dict[str, list[dict[str, Any]]]:
@@ -16,11 +25,14 @@ def rows(slug: str) -> dict[str, list[dict[str, Any]]]:
     found: dict[str, Any] = {
         "bookings": bookings,
         "occupancy": Occupancy.objects.filter(booking__in=bookings),
+        "changes": Amendment.objects.filter(booking__in=bookings),
         "cancellations": Cancellation.objects.filter(booking__in=bookings),
         "payments": payments,
         "refunds": Refund.objects.filter(payment__in=payments),
         "disputes": Dispute.objects.filter(payment__in=payments),
         "ledger": LedgerTransaction.objects.filter(payment__in=payments),
+        "payouts": Payout.objects.all(),
+        "reconciliations": ReconciliationRun.objects.all()[:6],
         "breaks": Break.objects.all(),
         "messages": Message.objects.filter(reference__in=bookings.values("reference")),
         "events": ProviderEvent.objects.order_by("-pk")[:200],

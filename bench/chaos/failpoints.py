@@ -43,6 +43,8 @@ POINTS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "in-refund-record": (AFTER, ("payments.services.refund:_apply",)),
     "in-cancellation": (BEFORE, ("payments.services.refund:refund_cancellation",)),
+    "in-change": (AFTER, ("bookings.services.amend:_make",)),
+    "in-change-refund": (BEFORE, ("payments.services.refund:refund_amendment",)),
     "in-inbox": (AFTER, ("payments.services.inbox:_look",)),
     "after-note": (AFTER, ("payments.webhooks.stripe:note", "payments.webhooks.paypal:note")),
     "after-message": (
@@ -58,6 +60,7 @@ POINTS: dict[str, tuple[str, tuple[str, ...]]] = {
 PAUSES = (
     "bookings.models:Occupancy.objects.create",
     "bookings.services.hold:_refuse_too_many_holds",
+    "bookings.services.amend:held_amendment",
     "bookings.services.cancel:_refuse_unless_cancellable",
     "payments.services.checkout:_live_payment",
     "payments.services.refund:preview_refund",
@@ -67,14 +70,26 @@ PAUSES = (
 LONGEST_PAUSE_SECONDS = 0.03
 
 
-def replace(target: str, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
-    """Put make(function) where "module:Class.function" is; a name that is not there fails loudly."""
+_BEFORE: list[tuple[Any, str, Any]] = []
+
+
+def replace(target: str, make: Callable[[Any], Any]) -> None:
+    """Put make(what was there) where "module:Class.name" is; a name that is not there fails loudly."""
     module_name, _colon, path = target.partition(":")
     owner: Any = importlib.import_module(module_name)
     *parents, name = path.split(".")
     for parent in parents:
         owner = getattr(owner, parent)
-    setattr(owner, name, make(getattr(owner, name)))
+    real = getattr(owner, name)
+    _BEFORE.append((owner, name, vars(owner).get(name, real)))
+    setattr(owner, name, make(real))
+
+
+def restore() -> None:
+    """Put everything back that replace() took the place of in this process."""
+    while _BEFORE:
+        owner, name, real = _BEFORE.pop()
+        setattr(owner, name, real)
 
 
 def install(control: Path) -> None:

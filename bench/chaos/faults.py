@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from dataclasses import dataclass, field
 
 FAULTS = {
     1: "double click or two tabs paying",
@@ -45,6 +46,13 @@ FAULTS = {
     37: "two workers, one job",
     38: "Redis down or flushed",
     39: "message sent, then timed out",
+    63: "a stay made longer, paid in time or not",
+    64: "a change paid after its time",
+    65: "two changes of one booking at once",
+    66: "changed and cancelled at once",
+    67: "a stay made shorter while staff refund",
+    68: "a payout, arrived or returned by the bank",
+    69: "longer stays and new ones race for the last space",
 }
 
 
@@ -66,6 +74,18 @@ class Tally:
         with self._lock:
             self.kills[point] += 1
 
+    def told(self) -> dict[str, dict[str, int]]:
+        """All counts, as JSON can carry them from a lane to the whole."""
+        return {
+            name: {str(key): times for key, times in getattr(self, name).items()}
+            for name in ("injected", "broken", "kills")
+        }
+
+    def add(self, told: dict[str, dict[str, int]]) -> None:
+        self.injected.update({int(key): times for key, times in told["injected"].items()})
+        self.broken.update({int(key): times for key, times in told["broken"].items()})
+        self.kills.update(told["kills"])
+
     def close(self, *, survived: bool) -> Counter[int]:
         """End a schedule and return what fired in it."""
         with self._lock:
@@ -74,6 +94,15 @@ class Tally:
             if not survived:
                 self.broken += fired
             return fired
+
+
+@dataclass
+class Result:
+    """What a run came to: how many schedules were played, how many of them the oracle refused, and every fault that fired."""
+
+    tally: Tally = field(default_factory=Tally)
+    played: int = 0
+    refused: int = 0
 
 
 def table(tally: Tally, not_here: dict[int, str]) -> str:

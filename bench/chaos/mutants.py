@@ -1,4 +1,7 @@
-"""One safety removed at a time, to see that the oracle notices. Each is a change to the harness's own processes or database."""
+"""One safety removed at a time, to see that the oracle notices. Each is a change to the harness's own processes or database.
+
+A mutant is on trial in every process, this one too: the drain runs the product's janitor and settles here.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,6 @@ def _constant(value: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
 def _without_row_locks() -> None:
     """Nobody locks bookings, payments or refunds any more."""
-    from django.db.models import QuerySet
 
     def unlocked(real: Callable[..., Any]) -> Callable[..., Any]:
         def select_for_update(rows: Any, *args: Any, **kwargs: Any) -> Any:
@@ -43,7 +45,7 @@ def _without_row_locks() -> None:
 
         return select_for_update
 
-    QuerySet.select_for_update = unlocked(QuerySet.select_for_update)  # type: ignore[method-assign]
+    replace("django.db.models:QuerySet.select_for_update", unlocked)
 
 
 LOCKED = {"bookings.Booking", "payments.Payment", "payments.Refund", "bookings.Cancellation"}
@@ -64,18 +66,14 @@ def _without_checkouts_lock() -> None:
 
 
 def _without_signatures() -> None:
-    import stripe
-
-    stripe.WebhookSignature.verify_header = classmethod(lambda *_args, **_kwargs: True)  # type: ignore[assignment]
+    replace("stripe:WebhookSignature.verify_header", _constant(True))
 
 
 def _without_tolerance() -> None:
-    import stripe
+    def timeless(real: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda payload, header, secret, tolerance=None, api=None: real(payload, header, secret, None)
 
-    real = stripe.WebhookSignature.verify_header
-    stripe.WebhookSignature.verify_header = classmethod(  # type: ignore[assignment]
-        lambda _cls, payload, header, secret, tolerance=None, api=None: real(payload, header, secret, None)
-    )
+    replace("stripe:WebhookSignature.verify_header", timeless)
 
 
 def _without_paypals_word() -> None:
@@ -106,9 +104,7 @@ def _with_fresh_keys() -> None:
 
 
 def _pending_is_paid() -> None:
-    from payments.gateways import paypal
-
-    paypal.STATUS_OF_CAPTURE["PENDING"] = "captured"
+    replace("payments.gateways.paypal:STATUS_OF_CAPTURE", lambda real: {**real, "PENDING": "captured"})
 
 
 def _without_claim() -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 from django.core.management import call_command
 from django.db import connection
-from django.db.models import Sum
+from django.db.models import Count, Sum
+from django.db.models.functions import Coalesce
 
 from bench.chaos.customers import Journal
 from bench.chaos.stack import Stack
@@ -23,7 +24,7 @@ REFUNDED = ("refund", "refund_reversal")
 ENDED_REFUND = {"succeeded", "failed", "pending"}
 # Told once for each booking and recipient; of the others as many as there are facts.
 ONCE = (
-    "booking_confirmation", "payment_confirmation", "cancellation", "late_payment_refunded", "second_payment_refunded",
+    "booking_confirmation", "cancellation", "late_payment_refunded", "second_payment_refunded",
 )  # fmt: skip
 
 
@@ -139,21 +140,25 @@ def movements(truth: dict[str, Any], payment_of_charge: dict[str, str], by_break
     """What stands on our account at each provider, payment by payment, against the provider's own entries."""
     theirs: Counter[tuple[str, str, str]] = Counter()
     for entry in truth["entries"]:
-        ref = payment_of_charge.get(entry["payment_id"], entry["payment_id"])
+        is_payout = entry["kind"].startswith("payout")
+        ref = (
+            entry["object_id"]
+            if is_payout
+            else payment_of_charge.get(entry["payment_id"], entry["payment_id"])
+        )
         theirs[entry["provider"], ref, entry["currency"].upper()] += entry["amount_minor"]
     ours: Counter[tuple[str, str, str]] = Counter()
     rows = (
         LedgerEntry.objects.filter(account="provider_balance")
-        .values("transaction__payment__provider", "transaction__payment__provider_ref", "currency")
+        .values(
+            "currency",
+            provider=Coalesce("transaction__payment__provider", "transaction__payout__provider"),
+            ref=Coalesce("transaction__payment__provider_ref", "transaction__payout__provider_ref"),
+        )
         .annotate(total=Sum("amount_minor"))
     )
     for row in rows:
-        key = (
-            row["transaction__payment__provider"],
-            row["transaction__payment__provider_ref"] or "",
-            row["currency"],
-        )
-        ours[key] += row["total"]
+        ours[row["provider"], row["ref"] or "", row["currency"]] += row["total"]
     return [
         f"{key}: {theirs[key]} on the provider's account there, {ours[key]} here"
         for key in theirs.keys() | ours.keys()
@@ -178,19 +183,34 @@ def claims(journal: Journal) -> list[str]:
             found.append(f"booking {key} was said to be confirmed")
         elif what == "cancelled" and not Booking.objects.filter(reference=key, status="cancelled").exists():
             found.append(f"booking {key} was said to be cancelled")
+        elif what == "honoured" and not honoured(key):
+            found.append(f"payment {key} was captured for a change that was neither made nor given back")
         elif what == "refund" and not Refund.objects.filter(pk=key).exists():
             found.append(f"refund {key} of {detail} was answered with 202 and is not there")
         elif what == "dead" and not ProviderEvent.objects.filter(event_ref=key, status="dead").exists():
             found.append(f"the poison event {key} is not given up")
     for reference, price in journal.prices.items():
-        for payment in Payment.objects.filter(booking__reference=reference):
+        for payment in Payment.objects.filter(booking__reference=reference, amendment=None):
             if Money(payment.amount_minor, payment.currency).to_major() != price:
                 found.append(
                     f"{reference} was quoted {price}; its payment asks {payment.amount_minor} {payment.currency}"
                 )
+    twice = (
+        ProviderEvent.objects.values("provider", "event_ref").annotate(times=Count("pk")).filter(times__gt=1)
+    )
+    for one in twice.order_by():
+        found.append(f"the event {one['event_ref']} was noted {one['times']} times")
     for event in ProviderEvent.objects.filter(event_ref__in=journal.forged_events):
         found.append(f"the forged event {event.event_ref} was noted")
     return found
+
+
+def honoured(payment_id: str) -> bool:
+    """Whether the change that a payment was for is made, or all of the money goes back."""
+    payment = Payment.objects.select_related("amendment").get(pk=payment_id)
+    if payment.amendment is not None and payment.amendment.status == "applied":
+        return True
+    return payment.reserved_minor == payment.captured_minor
 
 
 def messages(stack: Stack) -> list[str]:
@@ -222,4 +242,15 @@ def messages(stack: Stack) -> list[str]:
         (row.kind, row.channel, row.reference, row.to) for row in rows.values() if row.kind in ONCE
     )
     found += [f"{key} was queued {times} times" for key, times in per_fact.items() if times > 1]
+    payments = dict(
+        Payment.objects.values_list("booking__reference").filter(captured_minor__gt=0).annotate(Count("pk"))
+    )
+    told = Counter(
+        (row.channel, row.reference, row.to) for row in rows.values() if row.kind == "payment_confirmation"
+    )
+    found += [
+        f"{key} was told of {times} payments"
+        for key, times in told.items()
+        if times > payments.get(key[1], 0)
+    ]
     return found

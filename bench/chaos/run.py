@@ -8,51 +8,40 @@ import urllib.request
 from collections.abc import Callable
 from typing import Any
 
-from django.core.management import get_commands
-
-from bench.chaos import drain, oracle, schedule, world
-from bench.chaos.faults import Tally, table
-from bench.chaos.mutants import MUTANTS
+from bench.chaos import drain, failpoints, oracle, schedule, world
+from bench.chaos.faults import Result, Tally
+from bench.chaos.mutants import MUTANTS, install
 from bench.chaos.stack import Stack, forget_connections
 
-EPOCH = 100  # schedules on one database; then a fresh one, so that a long run stays as fast as it began
+EPOCH = 40  # schedules on one database; then a fresh one: reconciliation and rules read all of it
+ENOUGH = 10
 MOST_FOR_A_MUTANT = 30
 Say = Callable[[str], None]
 
 
-def schedules(stack: Stack, numbers: list[int], *, seed: int, say: Say, keep_going: bool) -> bool:
-    """Play them all and print the table. False when the oracle refused one."""
-    tally = Tally()
+def schedules(
+    stack: Stack, numbers: list[int], result: Result, *, seed: int, say: Say, keep_going: bool
+) -> None:
+    """Play them all, or until the oracle refuses one; with keep_going until it has refused ten. Counts in `result` as it goes."""
     began = time.monotonic()
-    bad = 0
     tokens: dict[str, str] = {}
-    for played, number in enumerate(numbers):
-        if played % EPOCH == 0:
+    for number in numbers:
+        if result.played % EPOCH == 0:
             tokens = fresh(stack)
-        violations = one(stack, tally, tokens, seed=seed, number=number, say=say)
+        violations = one(stack, result.tally, tokens, seed=seed, number=number, say=say)
+        result.played += 1
         if violations:
-            bad += 1
+            result.refused += 1
             if not keep_going:
                 break
-            if bad >= 10:
-                say("Ten schedules were refused; that is enough to work on.")
+            if result.refused >= ENOUGH:
+                say(f"{ENOUGH} schedules were refused; that is enough to work on.")
                 break
             tokens = fresh(stack)  # what went wrong must not colour the next
-        if (played + 1) % 25 == 0:
-            say(
-                f"{played + 1} schedules, {(time.monotonic() - began) / (played + 1):.1f} s each, {bad} refused"
-            )
+        if result.played % 25 == 0:
+            took = (time.monotonic() - began) / result.played
+            say(f"{result.played} schedules, {took:.1f} s each, {result.refused} refused")
     stack.end()
-    say("")
-    say(table(tally, not_here(stack)))
-    say(
-        f"\nseed {seed}: {len(numbers)} schedules in {time.monotonic() - began:.0f} s, {bad} refused by the oracle"
-    )
-    return bad == 0
-
-
-def not_here(stack: Stack) -> dict[int, str]:
-    return {} if stack.redis_port else {38: "not injected here: redis-server is not installed"}
 
 
 def fresh(stack: Stack, mutant: str = "") -> dict[str, str]:
@@ -80,7 +69,7 @@ def one(stack: Stack, tally: Tally, tokens: dict[str, str], *, seed: int, number
     """One schedule from begin to verdict; the violations, which are printed with all that is needed to see them again."""
     plan = schedule.draw(seed, number)
     began = time.monotonic()
-    journal, _scene = schedule.play(plan, stack, tally, tokens, reconciles="reconcile" in get_commands())
+    journal, _scene = schedule.play(plan, stack, tally, tokens)
     played = time.monotonic()
     if journal.broke_database:
         forget_connections()
@@ -145,6 +134,7 @@ def mutants(stack: Stack, names: list[str], *, seed: int, say: Say) -> bool:
     results = []
     for name in names or MUTANTS:
         tokens = fresh(stack, name)
+        install(name)
         caught, rule, tally = 0, "", Tally()
         began = time.monotonic()
         for number in _telling(seed, MUTANTS[name].wants):
@@ -154,6 +144,7 @@ def mutants(stack: Stack, names: list[str], *, seed: int, say: Say) -> bool:
             if violations:
                 rule = violations[0]
                 break
+        failpoints.restore()
         line = f"caught by schedule {caught:>2}: {rule[:110]}" if rule else f"GOT THROUGH {caught} schedules"
         say(f"{name:<22} {line}  ({time.monotonic() - began:.0f} s)")
         results.append(bool(rule))

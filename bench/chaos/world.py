@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.contrib.auth.models import Permission
@@ -95,3 +95,13 @@ def run_out(reference: str, *, now: datetime) -> None:
         hold_expires_at=now - timedelta(seconds=1)
     )
     expire_overdue_holds(now=now)
+
+
+def let_change_lapse(reference: str) -> None:
+    """The clock's task as an hour later, for one booking: when a change lapses stands in it and cannot be altered."""
+    from bookings.models import Booking
+    from bookings.services.lapse import expire_overdue_amendments
+
+    expire_overdue_amendments(
+        now=datetime.now(UTC) + timedelta(hours=1), among=Booking.objects.filter(reference=reference)
+    )

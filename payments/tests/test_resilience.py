@@ -139,6 +139,21 @@ def test_a_revoked_key_fails_neither_payments_nor_refunds(sandbox: Any) -> None:
     assert not Message.objects.filter(kind="refund_failed").exists()
 
 
+def test_a_refund_past_the_key_window_is_a_question_for_a_person_and_no_violation(sandbox: Any) -> None:
+    _booking, payment = paid_booking()
+    asked = refund.request_refund(payment, amount_minor=100, reason="x", requested_by=None, source="staff")
+    sandbox.post("/faults", {"operation": "stripe.refunds.create", "behaviour": "refuse", "status": 500})
+    refund.send_refund(asked.pk)
+    Refund.objects.update(submitted_at=timezone.now() - timedelta(hours=26))
+    assert refund.send_refund(asked.pk).status == "unknown"
+    assert (Break.objects.get().kind, Break.objects.get().provider_ref) == ("missing_remote", str(asked.pk))
+    call_command("audit_books")
+    Break.objects.update(resolved_at=timezone.now(), resolution="looked at, and nothing done")
+    with pytest.raises(SystemExit):
+        call_command("audit_books")
+    Break.objects.update(resolved_at=None)
+
+
 def test_a_second_paid_intent_of_the_same_payment_opens_a_break(sandbox: Any) -> None:
     _booking, payment = paid_booking()
     client = stripe.StripeClient(settings.STRIPE_SECRET_KEY, base_addresses={"api": settings.STRIPE_API_BASE})

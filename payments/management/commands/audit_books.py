@@ -186,6 +186,7 @@ RULES = {
         WHERE r.status IN ('requested', 'submitted', 'unknown')
           AND COALESCE(r.submitted_at, r.approved_at, r.created_at) < now() - interval '1 hour'
           AND NOT (r.status = 'requested' AND r.needs_approval AND r.approved_by_id IS NULL)
+          AND NOT EXISTS (SELECT 1 FROM payments_break k WHERE k.provider_ref = r.id::text AND k.resolved_at IS NULL) -- asked
           AND NOT EXISTS (SELECT 1 FROM payments_dispute d WHERE d.payment_id = r.payment_id
               AND (d.status IN ('needs_response', 'under_review') OR d.closed_at > now() - interval '1 hour'))""",
     "a refund was sent that needed a second person and had none": """
