@@ -52,12 +52,12 @@ def parse() -> argparse.Namespace:
 
 def main() -> int:
     asked = parse()
+    for number in SIGNALS:
+        signal.signal(number, _stop)
     if asked.lanes > 1 and asked.only is None and not (asked.mutants or asked.mutant):
         return lanes.run(asked, say=say)
     folder = Path(tempfile.mkdtemp(prefix="chaos-", dir=_roomy_memory()))
     folder.chmod(0o755)  # PostgreSQL's own user must be able to walk through it
-    for number in SIGNALS:
-        signal.signal(number, _stop)
     stack = Stack(folder)
     result = Result()
     good = stopped = False

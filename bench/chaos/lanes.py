@@ -38,9 +38,11 @@ def run(asked: argparse.Namespace, *, say: Say) -> int:
         ]  # fmt: skip
         lanes.append(subprocess.Popen(command, preexec_fn=die_with_parent(signal.SIGTERM)))  # noqa: S603 - our own
     try:
-        status = max(lane.wait() for lane in lanes)
-    except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        statuses = [lane.wait() for lane in lanes]
+        status = int(any(statuses))
+    except KeyboardInterrupt:  # whichever signal it was: __main__ makes them one
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
         for lane in lanes:
             lane.terminate()
         for lane in lanes:
