@@ -142,7 +142,7 @@ class CreateIntentView(CustomerView):
             method = own_method(user, asked["methodId"])
         own_provider = method.provider if method else Provider.STRIPE
         provider = asked.get("provider", own_provider)
-        if provider not in offered(price):
+        if price and provider not in offered(price):
             raise InvalidInput(_("This provider is not offered for this booking."), field="provider")
         if method is not None and provider != own_provider:
             raise InvalidInput(_("The saved method is with another provider."), field="provider")
