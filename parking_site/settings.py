@@ -265,7 +265,8 @@ SPECTACULAR_SETTINGS = {
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "ENUM_NAME_OVERRIDES": {
         "ProviderEnum": "payments.models.Provider",
-        "SavingProviderEnum": [("stripe", "stripe")],
+        "StripeOnlyEnum": [("stripe", "stripe")],
+        "PayPalOnlyEnum": [("paypal", "paypal")],
     },
 }
 SIMPLE_JWT = {
