@@ -269,7 +269,7 @@ def test_save_a_card_and_pay_with_it_though_the_bank_asks_again(demo: Demo, brow
     page.goto(f"{demo.site}/account/payment-methods")
     expect(page.get_by_role("heading", name="Mastercard •••• 4444")).to_be_visible()
     page.get_by_role("link", name="Remove Visa •••• 3184").click()
-    page.get_by_role("button", name="Remove the card").click()
+    page.get_by_role("button", name="Remove it").click()
     expect(page.get_by_text("Visa •••• 3184 is removed.")).to_be_visible()
     assert problems == []
 
