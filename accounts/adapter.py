@@ -14,7 +14,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import User
-from communications.services import queue_message
+from communications.services.outbox import queue_message
 
 
 def site_url(name: str) -> str:

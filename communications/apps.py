@@ -14,7 +14,7 @@ class CommunicationsConfig(AppConfig):
 
 def _install_templates(*, apps: object, **_arguments: object) -> None:
     """Write the first words after migrating; fails loudly rather than leave a house that cannot write."""
-    from communications.services import install_default_templates
+    from communications.services.wording import install_default_templates
 
     if not hasattr(apps, "get_model") or "communications_templateversion" not in _tables():
         return  # migrated back to zero

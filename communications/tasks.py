@@ -5,17 +5,17 @@ from __future__ import annotations
 from django.utils import timezone
 from procrastinate.contrib.django import app
 
-from communications import services
+from communications.services import outbox
 
 
 @app.task(name="communications.send_message")
 def send_message(*, message_id: str) -> None:
     """Send one message of the outbox; a no-op when it is not waiting."""
-    services.send(message_id, now=timezone.now())
+    outbox.send(message_id, now=timezone.now())
 
 
 @app.periodic(cron="* * * * *")
 @app.task(name="communications.sweep", queueing_lock="communications.sweep")
 def sweep(timestamp: int) -> None:
     """Pick up messages whose worker died."""
-    services.sweep(now=timezone.now())
+    outbox.sweep(now=timezone.now())

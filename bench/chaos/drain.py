@@ -16,8 +16,8 @@ from bench.chaos.stack import Stack, forget_connections
 from bookings.models import Amendment, Booking
 from bookings.services.hold import expire_overdue_holds
 from bookings.services.lapse import expire_overdue_amendments
-from communications import services as post_office
 from communications.models import Message
+from communications.services import outbox as post_office
 from foundation import jobs
 from payments.gateways import configured
 from payments.models import LIVE_STATUSES, MONEY_AT_STAKE, Break, Dispute, Payment, ProviderEvent, Refund

@@ -116,7 +116,7 @@ def _without_claim() -> None:
         Message.objects.filter(pk=message_id).update(status="sending")
         return Message.objects.filter(pk=message_id).first()
 
-    replace("communications.services:_claim", lambda _real: claim)
+    replace("communications.services.outbox:_claim", lambda _real: claim)
 
 
 def _without_janitor() -> None:

@@ -12,7 +12,8 @@ from django.utils.translation import override
 from bookings.models import Amendment, Booking, BookingEvent
 from bookings.services.access import manage_url
 from communications.catalogue import KINDS
-from communications.services import CalendarEntry, queue_message
+from communications.senders.base import CalendarEntry
+from communications.services.outbox import queue_message
 
 Variables = dict[str, str | list]
 

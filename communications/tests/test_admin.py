@@ -8,16 +8,16 @@ from django.contrib.auth.models import Permission
 from django.test import Client
 from django.urls import reverse
 
-from communications import services
 from communications.models import Message, MessageTemplate
-from communications.services import queue_message
+from communications.services import outbox, wording
+from communications.services.outbox import queue_message
 
 pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
 def template(db: None) -> MessageTemplate:
-    services.install_default_templates()
+    wording.install_default_templates()
     return MessageTemplate.objects.get(kind="booking_confirmation", channel="email")
 
 
@@ -117,7 +117,7 @@ def test_messages_are_read_only_and_can_be_sent_again(template: MessageTemplate,
     )
     assert message is not None
     wire.answers = [400]
-    services.send(message.pk, now=message.due_at)
+    outbox.send(message.pk, now=message.due_at)
     client = staff(*WRITER)
     listing = reverse("admin:communications_message_changelist")
     assert "ada@example.com" in client.get(listing, {"q": "ada@"}).content.decode()

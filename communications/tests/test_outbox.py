@@ -8,17 +8,18 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
-from communications import services
 from communications.catalogue import KINDS
 from communications.models import Message
-from communications.services import CalendarEntry, queue_message
+from communications.senders.base import CalendarEntry
+from communications.services import outbox, wording
+from communications.services.outbox import queue_message
 
 pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
 def words(db: None) -> None:
-    services.install_default_templates()
+    wording.install_default_templates()
 
 
 def booked(channel: str = "email", **changes: Any) -> Message:
@@ -75,7 +76,7 @@ def test_no_address_is_no_message() -> None:
     ],
 )
 def test_an_address_that_reaches_nobody_fails_to_send_and_undoes_nothing(changes: dict[str, Any]) -> None:
-    message = services.send(booked(**changes).pk, now=soon())
+    message = outbox.send(booked(**changes).pk, now=soon())
     assert message is not None
     assert (message.status, message.error_code) == ("failed", "bad_address")
 
@@ -93,8 +94,8 @@ def test_mail_leaves_once_with_qr_calendar_and_our_id(wire: Any) -> None:
         summary="Parking",
     )
     message = booked(qr_text="AP-7F3K2Q", calendar=entry, to_name="Ada, Countess")
-    services.send(message.pk, now=soon())
-    services.send(message.pk, now=soon())
+    outbox.send(message.pk, now=soon())
+    outbox.send(message.pk, now=soon())
     (mail,) = wire.received
     assert mail["custom_args"]["message_id"] == str(message.pk)
     assert mail["personalizations"][0]["to"] == [{"email": "ada@example.com", "name": "Ada, Countess"}]
@@ -111,7 +112,7 @@ def test_mail_leaves_once_with_qr_calendar_and_our_id(wire: Any) -> None:
 
 def test_sms_leaves_in_one_segment_with_a_callback(wire: Any) -> None:
     message = booked("sms")
-    services.send(message.pk, now=soon())
+    outbox.send(message.pk, now=soon())
     (sms,) = wire.received
     assert sms["To"] == "+442079460999" and sms["StatusCallback"].endswith(f"?message={message.pk}")
     assert len(sms["Body"]) <= 160
@@ -122,7 +123,7 @@ def test_sms_leaves_in_one_segment_with_a_callback(wire: Any) -> None:
 @pytest.mark.parametrize("channel", ["email", "sms"])
 def test_a_refusal_is_final(wire: Any, channel: str) -> None:
     wire.answers = [400]
-    message = services.send(booked(channel).pk, now=soon())
+    message = outbox.send(booked(channel).pk, now=soon())
     assert message is not None and message.status == "failed" and message.error_code
 
 
@@ -130,11 +131,11 @@ def test_a_refusal_is_final(wire: Any, channel: str) -> None:
 def test_a_busy_provider_is_asked_again_later(wire: Any, channel: str) -> None:
     wire.answers = [429]
     message = booked(channel)
-    services.send(message.pk, now=soon())
+    outbox.send(message.pk, now=soon())
     message.refresh_from_db()
     assert message.status == "queued" and message.due_at > soon()
-    assert services.send(message.pk, now=soon()) is None
-    services.send(message.pk, now=message.due_at)
+    assert outbox.send(message.pk, now=soon()) is None
+    outbox.send(message.pk, now=message.due_at)
     message.refresh_from_db()
     assert (message.status, len(wire.received)) == ("sent", 2)
 
@@ -143,9 +144,9 @@ def test_tries_end(wire: Any) -> None:
     wire.answers = [429] * 20
     message = booked()
     for _attempt in range(12):
-        services.send(message.pk, now=message.due_at + timedelta(seconds=5))
+        outbox.send(message.pk, now=message.due_at + timedelta(seconds=5))
         message.refresh_from_db()
-    assert (message.status, len(wire.received)) == ("failed", services.TRIES)
+    assert (message.status, len(wire.received)) == ("failed", outbox.TRIES)
 
 
 @pytest.mark.parametrize("channel", ["email", "sms"])
@@ -155,15 +156,15 @@ def test_a_lost_answer_is_maybe_sent_and_sent_again_at_most_once(
 ) -> None:
     wire.answers = [accident] * 5
     message = booked(channel)
-    services.send(message.pk, now=soon())
+    outbox.send(message.pk, now=soon())
     message.refresh_from_db()
     assert message.status == "maybe_sent"
-    assert services.send(message.pk, now=soon()) is None
-    services.send(message.pk, now=message.due_at)
+    assert outbox.send(message.pk, now=soon()) is None
+    outbox.send(message.pk, now=message.due_at)
     message.refresh_from_db()
     assert (message.status, message.due_at, len(wire.received)) == ("maybe_sent", None, 2)
-    services.send(message.pk, now=soon() + timedelta(days=2))
-    services.sweep(now=soon() + timedelta(days=2))
+    outbox.send(message.pk, now=soon() + timedelta(days=2))
+    outbox.sweep(now=soon() + timedelta(days=2))
     assert len(wire.received) == 2
 
 
@@ -171,14 +172,14 @@ def test_no_connection_is_only_a_delay(wire: Any, settings: Any) -> None:
     settings.ANYMAIL = {**settings.ANYMAIL, "SENDGRID_API_URL": "http://127.0.0.1:9/v3/"}
     settings.TWILIO_API_BASE = "http://127.0.0.1:9"
     for channel in ("email", "sms"):
-        message = services.send(booked(channel).pk, now=soon())
+        message = outbox.send(booked(channel).pk, now=soon())
         assert message is not None and (message.status, message.error_code) == ("queued", "not_connected")
 
 
 def test_a_dead_workers_message_is_maybe_sent() -> None:
     message = booked()
     Message.objects.update(status="sending", sending_since=soon() - timedelta(minutes=11))
-    assert services.sweep(now=soon()) == 1
+    assert outbox.sweep(now=soon()) == 1
     message.refresh_from_db()
     assert (message.status, message.error_code) == ("maybe_sent", "worker_lost")
 
@@ -187,7 +188,7 @@ def test_a_message_without_a_job_gets_one() -> None:
     booked()
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM procrastinate_jobs")
-    assert services.sweep(now=soon() + timedelta(minutes=3)) == 1
+    assert outbox.sweep(now=soon() + timedelta(minutes=3)) == 1
     assert jobs() == 1
 
 
@@ -195,7 +196,7 @@ def test_a_message_without_a_job_gets_one() -> None:
 def test_no_provider_is_called_inside_a_transaction(wire: Any) -> None:
     message = booked()
     with pytest.raises(RuntimeError), transaction.atomic():
-        services.send(message.pk, now=soon())
+        outbox.send(message.pk, now=soon())
     assert wire.received == []
 
 
@@ -210,7 +211,7 @@ def test_a_one_time_link_is_forgotten_once_it_left(wire: Any) -> None:
     message = booked(
         kind="password_reset", variables={"customer_name": "Ada", "reset_url": link}, dedupe_key="r"
     )
-    services.send(message.pk, now=soon())
+    outbox.send(message.pk, now=soon())
     assert "very-secret" in str(wire.received)
     message.refresh_from_db()
     assert "very-secret" not in f"{message.variables}{message.body_text}{message.body_html}"
@@ -218,11 +219,11 @@ def test_a_one_time_link_is_forgotten_once_it_left(wire: Any) -> None:
 
 def test_a_failed_message_can_be_sent_again_by_staff(wire: Any) -> None:
     wire.answers = [400]
-    message = services.send(booked().pk, now=soon())
+    message = outbox.send(booked().pk, now=soon())
     assert message is not None
-    services.retry(message, by=None)
-    services.send(message.pk, now=soon())
+    outbox.retry(message, by=None)
+    outbox.send(message.pk, now=soon())
     message.refresh_from_db()
     assert (message.status, len(wire.received)) == ("sent", 2)
-    with pytest.raises(services.CannotRetry):
-        services.retry(message, by=None)
+    with pytest.raises(outbox.CannotRetry):
+        outbox.retry(message, by=None)

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from communications import services
 from communications.catalogue import KINDS
 from communications.models import Message
-from communications.services import queue_message
+from communications.services import outbox
+from communications.services.outbox import queue_message
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -38,7 +38,7 @@ def send(channel: str, to: str) -> Message:
         qr_text="AP-7F3K2Q" if channel == "email" else "",
     )
     assert message is not None
-    services.send(message.pk, now=message.due_at)
+    outbox.send(message.pk, now=message.due_at)
     return message
 
 

@@ -11,7 +11,7 @@ from django.test import Client
 from twilio.request_validator import RequestValidator
 
 from communications.models import DeliveryEvent, Message
-from communications.services import queue_message
+from communications.services.outbox import queue_message
 from communications.webhooks import sendgrid as sendgrid_door
 
 pytestmark = pytest.mark.django_db

@@ -3,17 +3,18 @@ from __future__ import annotations
 import pytest
 from django.core.exceptions import ValidationError
 
-from communications import defaults, rendering, services
+from communications import defaults, rendering
 from communications.catalogue import KINDS
 from communications.models import MessageTemplate, TemplateVersion
-from communications.services import Draft
+from communications.services import wording
+from communications.services.wording import Draft
 
 pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
 def template(db: None) -> MessageTemplate:
-    services.install_default_templates()
+    wording.install_default_templates()
     return MessageTemplate.objects.get(kind="booking_confirmation", channel="email")
 
 
@@ -21,26 +22,26 @@ def test_every_kind_and_channel_has_english_words_that_may_be_saved() -> None:
     wanted = {(kind.code, channel) for kind in KINDS.values() for channel in kind.channels}
     assert set(defaults.TEMPLATES) == wanted
     for (kind, channel), words in defaults.TEMPLATES.items():
-        services.check_draft(Draft(**vars(words)), kind=KINDS[kind], channel=channel)
+        wording.check_draft(Draft(**vars(words)), kind=KINDS[kind], channel=channel)
 
 
 def test_every_sms_fits_into_one_segment_with_its_sample() -> None:
-    services.install_default_templates()
+    wording.install_default_templates()
     for template in MessageTemplate.objects.filter(channel="sms"):
-        text = services.preview(template).text
+        text = wording.preview(template).text
         assert rendering.sms_segments(text) == 1, (len(text), text)
 
 
 def test_staffs_words_survive_another_installation(template: MessageTemplate) -> None:
-    services.save_version(template, Draft(subject="Ours", body="Our words"), by=None)
-    services.install_default_templates()
+    wording.save_version(template, Draft(subject="Ours", body="Our words"), by=None)
+    wording.install_default_templates()
     assert (template.current.number, template.current.body) == (2, "Our words")
-    assert services.install_default_templates() == 0
+    assert wording.install_default_templates() == 0
 
 
 def test_an_unknown_placeholder_is_refused_and_the_nearest_named(template: MessageTemplate) -> None:
     with pytest.raises(ValidationError) as refused:
-        services.save_version(template, Draft(subject="x", body="Hello {{ custmer_name }}"), by=None)
+        wording.save_version(template, Draft(subject="x", body="Hello {{ custmer_name }}"), by=None)
     assert "customer_name" in str(refused.value.message_dict["body"])
     assert template.current.number == 1
 
@@ -48,37 +49,37 @@ def test_an_unknown_placeholder_is_refused_and_the_nearest_named(template: Messa
 @pytest.mark.parametrize("subject", ["Hi\r\nBcc: eve@example.com", "Hi\nthere", ""])
 def test_a_subject_is_one_line(template: MessageTemplate, subject: str) -> None:
     with pytest.raises(ValidationError) as refused:
-        services.save_version(template, Draft(subject=subject, body="x"), by=None)
+        wording.save_version(template, Draft(subject=subject, body="x"), by=None)
     assert "subject" in refused.value.message_dict
 
 
 def test_template_language_is_inert(template: MessageTemplate) -> None:
-    services.save_version(
+    wording.save_version(
         template,
         Draft(subject="x", body="{% load static %}{% debug %} {{ customer_name }} <b>bold</b>"),
         by=None,
     )
-    shown = services.preview(template, variables={"customer_name": "{{ total }}<script>alert(1)</script>"})
+    shown = wording.preview(template, variables={"customer_name": "{{ total }}<script>alert(1)</script>"})
     assert "{% debug %}" in shown.html and "{{ total }}" in shown.html
     assert "<script" not in shown.html and "<b>" not in shown.html
     with pytest.raises(ValidationError):
-        services.save_version(template, Draft(subject="x", body="{{ settings.SECRET_KEY }}"), by=None)
+        wording.save_version(template, Draft(subject="x", body="{{ settings.SECRET_KEY }}"), by=None)
     with pytest.raises(ValidationError):
-        services.save_version(template, Draft(subject="x", body="{{ customer_name|safe }}"), by=None)
+        wording.save_version(template, Draft(subject="x", body="{{ customer_name|safe }}"), by=None)
 
 
 def test_a_value_cannot_start_a_header(template: MessageTemplate) -> None:
-    shown = services.preview(template, variables={"reference": "A\r\nBcc: eve@example.com"})
+    shown = wording.preview(template, variables={"reference": "A\r\nBcc: eve@example.com"})
     assert "\n" not in shown.subject and "\r" not in shown.subject
 
 
 def test_only_web_addresses_become_links(template: MessageTemplate) -> None:
-    shown = services.preview(template, variables={"manage_url": "javascript:alert(1)"})
+    shown = wording.preview(template, variables={"manage_url": "javascript:alert(1)"})
     assert "javascript:" not in shown.html
 
 
 def test_the_plain_text_says_the_same(template: MessageTemplate) -> None:
-    text = services.preview(template).text
+    text = wording.preview(template).text
     for word in (
         "AP-7F3K2Q",
         "LHR",
@@ -91,7 +92,7 @@ def test_the_plain_text_says_the_same(template: MessageTemplate) -> None:
 
 def test_the_same_words_make_no_new_version(template: MessageTemplate) -> None:
     draft = Draft(**vars(defaults.TEMPLATES["booking_confirmation", "email"]))
-    services.save_version(template, draft, by=None)
+    wording.save_version(template, draft, by=None)
     assert TemplateVersion.objects.filter(template=template).count() == 1
 
 

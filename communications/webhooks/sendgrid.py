@@ -19,7 +19,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 
 from communications.models import MessageStatus
-from communications.services import record_delivery
+from communications.services.delivery import record_delivery
 
 logger = logging.getLogger(__name__)
 _KEY_NAME = "tracking_webhook_verification_key"

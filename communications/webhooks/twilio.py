@@ -11,7 +11,7 @@ from twilio.request_validator import RequestValidator
 
 from communications.models import MessageStatus
 from communications.senders.sms import STATUS_PATH
-from communications.services import record_delivery
+from communications.services.delivery import record_delivery
 
 STATUS_OF = {
     "sent": MessageStatus.SENT,

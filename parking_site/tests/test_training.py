@@ -13,7 +13,8 @@ from django.utils import timezone
 
 from bookings.models import Booking
 from communications.models import Message
-from communications.services import install_default_templates, send
+from communications.services.outbox import send
+from communications.services.wording import install_default_templates
 from payments.gateways.base import Unavailable
 from payments.models import Break, Dispute, Document, Payment, Refund
 from payments.services import janitor, refund

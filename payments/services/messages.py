@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from bookings.services.access import manage_url
 from bookings.services.messages import local_date, local_time, place_and_times
 from communications.catalogue import KINDS
-from communications.services import queue_message, was_queued
+from communications.services.outbox import queue_message, was_queued
 from foundation.money import Money
 from payments.causes import cause_of
 from payments.models import Refund, RefundStatus

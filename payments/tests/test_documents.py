@@ -21,7 +21,7 @@ from bookings.models import Booking, Operator
 from bookings.services.access import guest_token_for
 from bookings.tests.world import make_product
 from communications.models import Message
-from communications.services import send
+from communications.services.outbox import send
 from payments.gateways import gateway_for
 from payments.models import Document, DocumentCounter, LedgerEntry, Payment, Refund
 from payments.paper import receipt

@@ -1,11 +1,10 @@
-"""The post office's counter: queue, send, record what became of it; templates and their versions."""
+"""The post office's counter: queue, send, send again."""
 
 from __future__ import annotations
 
 import logging
 import re
 import uuid
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,16 +16,9 @@ from django.utils import timezone
 from django.utils.module_loading import import_string
 from django.utils.translation import gettext_lazy as _
 
-from communications import defaults, rendering
-from communications.catalogue import EMAIL, KINDS, SMS, Kind, site_variables
-from communications.models import (
-    MESSAGE_TRANSITIONS,
-    DeliveryEvent,
-    Message,
-    MessageStatus,
-    MessageTemplate,
-    TemplateVersion,
-)
+from communications import rendering
+from communications.catalogue import EMAIL, KINDS
+from communications.models import MESSAGE_TRANSITIONS, Message, MessageStatus, TemplateVersion
 from communications.senders import sender_for
 from communications.senders.base import (
     Attachment,
@@ -37,13 +29,13 @@ from communications.senders.base import (
     Rejected,
     Unavailable,
 )
+from communications.services.wording import version_for
 from foundation import audit
 from foundation.errors import DomainError, InvalidInput
 from foundation.jobs import defer
 from foundation.text import one_line
 from foundation.transitions import change_status
 
-__all__ = ["CalendarEntry", "queue_message"]
 logger = logging.getLogger(__name__)
 
 SEND_TASK = "communications.send_message"
@@ -161,7 +153,7 @@ def send(message_id: str | uuid.UUID, *, now: datetime) -> Message | None:
     kind = KINDS[message.kind]
     try:
         check_address(message.channel, message.to)
-        version = _version_for(message.kind, message.channel, message.language)
+        version = version_for(message.kind, message.channel, message.language)
         rendered = rendering.render(
             version,
             kind=kind,
@@ -207,21 +199,6 @@ def _claim(message_id: str | uuid.UUID, *, now: datetime) -> Message | None:
         message.sending_since = now
         message.save(update_fields=["status", "attempts", "tries_left", "sending_since"])
         return message
-
-
-def _version_for(kind: str, channel: str, language: str) -> TemplateVersion:
-    """Return the words in use: in the language, else its base language, else English."""
-    for candidate in dict.fromkeys((language, language.split("-")[0], "en")):
-        version = (
-            TemplateVersion.objects.filter(
-                template__kind=kind, template__channel=channel, template__language=candidate
-            )
-            .order_by("-number")
-            .first()
-        )
-        if version is not None:
-            return version
-    raise LookupError(f"There is no template for {kind} by {channel}.")
 
 
 def _envelope(message: Message, rendered: rendering.Rendered) -> Envelope:
@@ -384,191 +361,4 @@ def retry(message: Message, *, by: Any, reason: str = "") -> Message:
         message.save()
         audit.record(actor=by, action="message_retried", subject=f"message:{message.pk}", reason=reason)
         _defer_sending(message)
-    return message
-
-
-def record_delivery(
-    *,
-    event_id: str,
-    kind: str,
-    to_status: str | None,
-    message_id: str = "",
-    provider_ref: str = "",
-    occurred_at: datetime | None = None,
-    detail: str = "",
-) -> Message | None:
-    """Write down what a provider said about a message, once, and move the message forward, never back.
-
-    Found by our own id, else by the provider's reference. None for a message that is not ours or an event seen before.
-    """
-    with transaction.atomic():
-        message = _find(message_id, provider_ref)
-        if message is None:
-            return None
-        _event, is_new = DeliveryEvent.objects.get_or_create(
-            event_id=event_id[:200],
-            defaults={
-                "message": message,
-                "kind": kind[:40],
-                "detail": _clean(detail)[:500],
-                "occurred_at": occurred_at,
-            },
-        )
-        if not is_new:
-            return None
-        is_about_an_earlier_attempt = bool(
-            message.channel == SMS
-            and message.provider_ref
-            and provider_ref
-            and message.provider_ref != provider_ref
-        )
-        if (
-            to_status
-            and not is_about_an_earlier_attempt
-            and message.status not in (to_status, MessageStatus.QUEUED)
-            and to_status in MESSAGE_TRANSITIONS[message.status]
-        ):
-            change_status(message, to_status, MESSAGE_TRANSITIONS)
-            if to_status == MessageStatus.DELIVERED:
-                message.delivered_at = occurred_at or timezone.now()
-                message.error_code = message.error_text = ""
-            elif to_status in (MessageStatus.BOUNCED, MessageStatus.FAILED):
-                message.error_code, message.error_text = kind[:60], _clean(detail)[:500]
-            if not message.provider_ref and provider_ref:
-                message.provider_ref = provider_ref[:200]
-            message.save()
-    return message
-
-
-def _clean(text: str) -> str:
-    return text.replace("\x00", "").encode("utf-8", "replace").decode()
-
-
-def _find(message_id: str, provider_ref: str) -> Message | None:
-    rows = Message.objects.select_for_update()
-    if message_id:
-        try:
-            return rows.filter(pk=uuid.UUID(message_id)).first()
-        except ValueError:
-            return None
-    return rows.filter(provider_ref=provider_ref).first() if provider_ref else None
-
-
-# --- Templates --------------------------------------------------------------------------------------------------
-
-
-def install_default_templates() -> int:
-    """Write the English words for every kind that has none and return how many; what staff wrote is left alone."""
-    written = 0
-    for (kind, channel), words in defaults.TEMPLATES.items():
-        with transaction.atomic():
-            template, _is_new = MessageTemplate.objects.get_or_create(
-                kind=kind, channel=channel, language="en"
-            )
-            MessageTemplate.objects.select_for_update().get(pk=template.pk)
-            if not template.versions.exists():
-                TemplateVersion.objects.create(template=template, number=1, **vars(words))
-                written += 1
-    return written
-
-
-@dataclass(frozen=True)
-class Draft:
-    """Words that are not saved yet."""
-
-    body: str
-    subject: str = ""
-    heading: str = ""
-    button_label: str = ""
-    button_variable: str = ""
-
-
-def check_draft(draft: Draft, *, kind: Kind, channel: str) -> None:
-    """Raise ValidationError, by field, for words that cannot be sent."""
-    errors: dict[str, Any] = {}
-    for name in ("subject", "heading", "body", "button_label"):
-        text = getattr(draft, name)
-        try:
-            if "\x00" in text or any("\ud800" <= character <= "\udfff" for character in text):
-                raise ValidationError(_("The text holds a character that cannot be sent."))
-            if name != "body" and ("\n" in text or "\r" in text):
-                raise ValidationError(_("This must be one line."))
-            if name == "button_label" and "{{" in text:
-                raise ValidationError(_("A button's text has no placeholders."))
-            rendering.check_placeholders(text, kind)
-        except ValidationError as error:
-            errors[name] = error
-    if not draft.body.strip():
-        errors["body"] = ValidationError(_("Write the text of the message."))
-    if channel == EMAIL:
-        if not draft.subject.strip():
-            errors["subject"] = ValidationError(_("An e-mail needs a subject."))
-        variable = kind.by_name.get(draft.button_variable)
-        if draft.button_label and (variable is None or not variable.is_url):
-            errors["button_variable"] = ValidationError(_("Choose the page that the button opens."))
-    if errors:
-        raise ValidationError(errors)
-
-
-def save_version(template: MessageTemplate, draft: Draft, *, by: Any) -> TemplateVersion:
-    """Make the draft the template's newest version. Raises ValidationError by field; unchanged words make no version."""
-    check_draft(draft, kind=KINDS[template.kind], channel=template.channel)
-    with transaction.atomic():
-        template = MessageTemplate.objects.select_for_update().get(pk=template.pk)
-        current = template.current
-        if current is not None and all(
-            getattr(current, name) == value for name, value in vars(draft).items()
-        ):
-            return current
-        version = TemplateVersion.objects.create(
-            template=template, number=(current.number if current else 0) + 1, created_by=by, **vars(draft)
-        )
-        audit.record(
-            actor=by,
-            action="template_edited",
-            subject=f"template:{template.pk}",
-            data={"version": version.number},
-        )
-    return version
-
-
-def preview(
-    template: MessageTemplate, *, variables: dict[str, Any] | None = None, draft: Draft | None = None
-) -> rendering.Rendered:
-    """Return the message as a customer would get it, with sample values unless others are given."""
-    kind = KINDS[template.kind]
-    if draft is not None:
-        check_draft(draft, kind=kind, channel=template.channel)
-        version = TemplateVersion(template=template, number=0, **vars(draft))
-    else:
-        version = _version_for(template.kind, template.channel, template.language)
-    return rendering.render(
-        version,
-        kind=kind,
-        channel=template.channel,
-        language=template.language,
-        variables={**kind.sample, **(variables or {})},
-    )
-
-
-def send_test(template: MessageTemplate, *, to: str, by: Any) -> Message | None:
-    """Queue the template with sample values to an address of staff's choice; None without one. Raises InvalidInput."""
-    to = to.strip()
-    if not to:
-        return None
-    check_address(template.channel, to)
-    kind = KINDS[template.kind]
-    own = set(site_variables())
-    with transaction.atomic():
-        message = queue_message(
-            kind=template.kind,
-            channel=template.channel,
-            to=to,
-            language=template.language,
-            variables={name: value for name, value in kind.sample.items() if name not in own},
-            dedupe_key=f"test:{uuid.uuid4()}",
-            qr_text="AP-7F3K2Q" if kind.shows_boarding_pass and template.channel != SMS else "",
-            user=by,
-        )
-        audit.record(actor=by, action="template_tested", subject=f"template:{template.pk}")
     return message

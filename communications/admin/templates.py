@@ -1,4 +1,4 @@
-"""Staff's door: the outbox with its delivery timelines, and the words."""
+"""The words."""
 
 from __future__ import annotations
 
@@ -17,132 +17,12 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
-from communications import rendering, services
+from communications import rendering
 from communications.catalogue import EMAIL, KINDS
 from communications.models import Message, MessageStatus, MessageTemplate
-from communications.services import Draft
+from communications.services import outbox, trial, wording
+from communications.services.wording import Draft
 from foundation.errors import DomainError
-
-LABELS = {
-    MessageStatus.QUEUED: "info",
-    MessageStatus.SENDING: "info",
-    MessageStatus.SENT: "info",
-    MessageStatus.DELIVERED: "success",
-    MessageStatus.MAYBE_SENT: "warning",
-    MessageStatus.BOUNCED: "danger",
-    MessageStatus.FAILED: "danger",
-}
-
-
-@admin.register(Message)
-class MessageAdmin(ModelAdmin):
-    """Every message, read-only. The one thing to do with it is to send it again."""
-
-    list_display = ["queued_at", "kind", "channel", "to", "reference", "status_label", "error_text"]
-    list_filter = ["status", "channel", "kind", "queued_at"]
-    search_fields = ["to", "to_name", "reference", "provider_ref"]
-    date_hierarchy = "queued_at"
-    list_select_related = ["template_version"]
-    actions = ["send_again"]
-    fieldsets = [
-        (
-            None,
-            {
-                "fields": [
-                    "kind",
-                    "channel",
-                    "to",
-                    "to_name",
-                    "reference",
-                    "status_label",
-                    "error_code",
-                    "error_text",
-                ]
-            },
-        ),
-        (_("Delivery"), {"fields": ["timeline", "provider", "provider_ref", "attempts", "due_at"]}),
-        (_("What was sent"), {"fields": ["template_version", "subject", "shown_text", "shown_html"]}),
-    ]
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_retry_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("communications.change_message")
-
-    @display(description=_("status"), label=LABELS, ordering="status")
-    def status_label(self, message: Message) -> tuple[str, Any]:
-        return message.status, message.get_status_display()
-
-    @admin.display(description=_("timeline"))
-    def timeline(self, message: Message) -> str:
-        steps: list[tuple[Any, str, str]] = [(message.queued_at, str(_("queued")), "")]
-        if message.sent_at:
-            steps.append((message.sent_at, str(_("taken by the provider")), message.provider))
-        steps += [
-            (event.occurred_at or event.received_at, event.kind, event.detail)
-            for event in message.events.all()
-        ]
-        return format_html(
-            "<ol>{}</ol>",
-            format_html_join(
-                "",
-                "<li><time>{}</time> <strong>{}</strong> {}</li>",
-                (
-                    (at.strftime("%Y-%m-%d %H:%M:%S UTC"), what, detail)
-                    for at, what, detail in sorted(steps, key=_moment)
-                ),
-            ),
-        )
-
-    @admin.display(description=_("text"))
-    def shown_text(self, message: Message) -> str:
-        return _without_customers_links(message, message.body_text) or "-"
-
-    @admin.display(description=_("HTML"))
-    def shown_html(self, message: Message) -> str:
-        return _framed(_without_customers_links(message, message.body_html)) if message.body_html else "-"
-
-    @admin.action(description=_("Send again"), permissions=["retry"])
-    def send_again(self, request: HttpRequest, queryset: Any) -> None:
-        done = 0
-        for message in queryset:
-            try:
-                services.retry(message, by=request.user)
-                done += 1
-            except DomainError as error:
-                self.message_user(request, f"{message}: {error.message}", messages.WARNING)
-        if done:
-            self.message_user(request, _("%(count)d queued again.") % {"count": done}, messages.SUCCESS)
-
-
-def _moment(step: tuple[Any, str, str]) -> Any:
-    return step[0]
-
-
-def _without_customers_links(message: Message, text: str) -> str:
-    """Take out the links that open the booking as its customer: whoever may read messages may not act for others."""
-    for variable in KINDS[message.kind].variables:
-        link = message.variables.get(variable.name)
-        if variable.acts_for_customer and link:
-            text = text.replace(html_escape(link), rendering.HIDDEN).replace(link, rendering.HIDDEN)
-    return text
-
-
-def _framed(html: str) -> str:
-    return format_html(
-        '<iframe sandbox srcdoc="{}" title="{}" style="width:100%;height:640px;border:1px solid #ccc;background:#fff">'
-        "</iframe>",
-        html,
-        _("The e-mail as the customer sees it"),
-    )
-
 
 class WordsForm(forms.ModelForm):
     """The newest version's words. Saving writes the next version."""
@@ -197,9 +77,7 @@ class WordsForm(forms.ModelForm):
         super().clean()
         if not self.errors:
             try:
-                services.check_draft(
-                    self.draft, kind=KINDS[self.instance.kind], channel=self.instance.channel
-                )
+                wording.check_draft(self.draft, kind=KINDS[self.instance.kind], channel=self.instance.channel)
             except ValidationError as error:
                 self.add_error(None, error)
         return self.cleaned_data
@@ -245,7 +123,7 @@ class MessageTemplateAdmin(ModelAdmin):
         ]
 
     def save_model(self, request: HttpRequest, obj: MessageTemplate, form: Any, change: bool) -> None:
-        services.save_version(obj, form.draft, by=request.user)
+        wording.save_version(obj, form.draft, by=request.user)
 
     @admin.display(description=_("version"))
     def version_number(self, template: MessageTemplate) -> Any:
@@ -312,7 +190,7 @@ class MessageTemplateAdmin(ModelAdmin):
                 raise PermissionDenied
             if form.is_valid():
                 try:
-                    queued = services.send_test(template, to=form.cleaned_data["send_to"], by=request.user)
+                    queued = trial.send_test(template, to=form.cleaned_data["send_to"], by=request.user)
                 except DomainError as error:
                     self.message_user(request, error.message, messages.ERROR)
                 else:
@@ -335,7 +213,7 @@ class MessageTemplateAdmin(ModelAdmin):
                     for name, value in earlier.variables.items()
                     if name in known and not known[name].acts_for_customer
                 }
-        rendered = services.preview(template, variables=variables)
+        rendered = wording.preview(template, variables=variables)
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,

@@ -1,0 +1,15 @@
+"""The post office's books."""
+
+from communications.models.channel import Channel
+from communications.models.message import MESSAGE_TRANSITIONS, DeliveryEvent, Message, MessageStatus
+from communications.models.template import MessageTemplate, TemplateVersion
+
+__all__ = [
+    "MESSAGE_TRANSITIONS",
+    "Channel",
+    "DeliveryEvent",
+    "Message",
+    "MessageStatus",
+    "MessageTemplate",
+    "TemplateVersion",
+]

@@ -1,0 +1,124 @@
+"""The words: templates and their versions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.utils.translation import gettext_lazy as _
+
+from communications import defaults, rendering
+from communications.catalogue import EMAIL, KINDS, Kind
+from communications.models import MessageTemplate, TemplateVersion
+from foundation import audit
+
+
+def version_for(kind: str, channel: str, language: str) -> TemplateVersion:
+    """Return the words in use: in the language, else its base language, else English."""
+    for candidate in dict.fromkeys((language, language.split("-")[0], "en")):
+        version = (
+            TemplateVersion.objects.filter(
+                template__kind=kind, template__channel=channel, template__language=candidate
+            )
+            .order_by("-number")
+            .first()
+        )
+        if version is not None:
+            return version
+    raise LookupError(f"There is no template for {kind} by {channel}.")
+
+
+def install_default_templates() -> int:
+    """Write the English words for every kind that has none and return how many; what staff wrote is left alone."""
+    written = 0
+    for (kind, channel), words in defaults.TEMPLATES.items():
+        with transaction.atomic():
+            template, _is_new = MessageTemplate.objects.get_or_create(
+                kind=kind, channel=channel, language="en"
+            )
+            MessageTemplate.objects.select_for_update().get(pk=template.pk)
+            if not template.versions.exists():
+                TemplateVersion.objects.create(template=template, number=1, **vars(words))
+                written += 1
+    return written
+
+
+@dataclass(frozen=True)
+class Draft:
+    """Words that are not saved yet."""
+
+    body: str
+    subject: str = ""
+    heading: str = ""
+    button_label: str = ""
+    button_variable: str = ""
+
+
+def check_draft(draft: Draft, *, kind: Kind, channel: str) -> None:
+    """Raise ValidationError, by field, for words that cannot be sent."""
+    errors: dict[str, Any] = {}
+    for name in ("subject", "heading", "body", "button_label"):
+        text = getattr(draft, name)
+        try:
+            if "\x00" in text or any("\ud800" <= character <= "\udfff" for character in text):
+                raise ValidationError(_("The text holds a character that cannot be sent."))
+            if name != "body" and ("\n" in text or "\r" in text):
+                raise ValidationError(_("This must be one line."))
+            if name == "button_label" and "{{" in text:
+                raise ValidationError(_("A button's text has no placeholders."))
+            rendering.check_placeholders(text, kind)
+        except ValidationError as error:
+            errors[name] = error
+    if not draft.body.strip():
+        errors["body"] = ValidationError(_("Write the text of the message."))
+    if channel == EMAIL:
+        if not draft.subject.strip():
+            errors["subject"] = ValidationError(_("An e-mail needs a subject."))
+        variable = kind.by_name.get(draft.button_variable)
+        if draft.button_label and (variable is None or not variable.is_url):
+            errors["button_variable"] = ValidationError(_("Choose the page that the button opens."))
+    if errors:
+        raise ValidationError(errors)
+
+
+def save_version(template: MessageTemplate, draft: Draft, *, by: Any) -> TemplateVersion:
+    """Make the draft the template's newest version. Raises ValidationError by field; unchanged words make no version."""
+    check_draft(draft, kind=KINDS[template.kind], channel=template.channel)
+    with transaction.atomic():
+        template = MessageTemplate.objects.select_for_update().get(pk=template.pk)
+        current = template.current
+        if current is not None and all(
+            getattr(current, name) == value for name, value in vars(draft).items()
+        ):
+            return current
+        version = TemplateVersion.objects.create(
+            template=template, number=(current.number if current else 0) + 1, created_by=by, **vars(draft)
+        )
+        audit.record(
+            actor=by,
+            action="template_edited",
+            subject=f"template:{template.pk}",
+            data={"version": version.number},
+        )
+    return version
+
+
+def preview(
+    template: MessageTemplate, *, variables: dict[str, Any] | None = None, draft: Draft | None = None
+) -> rendering.Rendered:
+    """Return the message as a customer would get it, with sample values unless others are given."""
+    kind = KINDS[template.kind]
+    if draft is not None:
+        check_draft(draft, kind=kind, channel=template.channel)
+        version = TemplateVersion(template=template, number=0, **vars(draft))
+    else:
+        version = version_for(template.kind, template.channel, template.language)
+    return rendering.render(
+        version,
+        kind=kind,
+        channel=template.channel,
+        language=template.language,
+        variables={**kind.sample, **(variables or {})},
+    )
