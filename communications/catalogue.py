@@ -11,6 +11,12 @@ from django.utils.translation import gettext_lazy as _
 EMAIL = "email"
 SMS = "sms"
 
+# What a message is for decides what may hold it back. TRANSACTIONAL belongs to something the person did or has: no consent is asked.
+# PROMOTIONAL leaves only with consent and never in quiet hours. EMERGENCY is for a person's car or safety: at once, at any hour.
+TRANSACTIONAL = "transactional"
+PROMOTIONAL = "promotional"
+EMERGENCY = "emergency"
+
 
 @dataclass(frozen=True)
 class Variable:
@@ -34,6 +40,7 @@ class Kind:
     variables: tuple[Variable, ...]
     has_sms: bool = False
     shows_boarding_pass: bool = False
+    purpose: str = TRANSACTIONAL
     by_name: dict[str, Variable] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:

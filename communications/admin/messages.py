@@ -4,24 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from django import forms
 from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied, ValidationError
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
-from django.urls import path, reverse
+from django.http import HttpRequest
 from django.utils.html import escape as html_escape
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
-from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from communications import rendering
-from communications.catalogue import EMAIL, KINDS
-from communications.models import Message, MessageStatus, MessageTemplate
-from communications.services import outbox, trial, wording
-from communications.services.wording import Draft
+from communications.catalogue import KINDS
+from communications.models import Message, MessageStatus
+from communications.services import outbox
 from foundation.errors import DomainError
 
 LABELS = {

@@ -10,19 +10,18 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
-from django.utils.html import escape as html_escape
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
-from unfold.decorators import display
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from communications import rendering
 from communications.catalogue import EMAIL, KINDS
-from communications.models import Message, MessageStatus, MessageTemplate
-from communications.services import outbox, trial, wording
+from communications.models import Message, MessageTemplate
+from communications.services import trial, wording
 from communications.services.wording import Draft
 from foundation.errors import DomainError
+
 
 class WordsForm(forms.ModelForm):
     """The newest version's words. Saving writes the next version."""

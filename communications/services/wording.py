@@ -9,7 +9,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils.translation import gettext_lazy as _
 
-from communications import defaults, rendering
+from communications import rendering, words
 from communications.catalogue import EMAIL, KINDS, Kind
 from communications.models import MessageTemplate, TemplateVersion
 from foundation import audit
@@ -31,17 +31,18 @@ def version_for(kind: str, channel: str, language: str) -> TemplateVersion:
 
 
 def install_default_templates() -> int:
-    """Write the English words for every kind that has none and return how many; what staff wrote is left alone."""
+    """Write the house's words for every kind and language that has none and return how many; what staff wrote is left alone."""
     written = 0
-    for (kind, channel), words in defaults.TEMPLATES.items():
-        with transaction.atomic():
-            template, _is_new = MessageTemplate.objects.get_or_create(
-                kind=kind, channel=channel, language="en"
-            )
-            MessageTemplate.objects.select_for_update().get(pk=template.pk)
-            if not template.versions.exists():
-                TemplateVersion.objects.create(template=template, number=1, **vars(words))
-                written += 1
+    for language, templates in words.languages().items():
+        for (kind, channel), first in templates.items():
+            with transaction.atomic():
+                template, _is_new = MessageTemplate.objects.get_or_create(
+                    kind=kind, channel=channel, language=language
+                )
+                MessageTemplate.objects.select_for_update().get(pk=template.pk)
+                if not template.versions.exists():
+                    TemplateVersion.objects.create(template=template, number=1, **vars(first))
+                    written += 1
     return written
 
 

@@ -3,11 +3,12 @@ from __future__ import annotations
 import pytest
 from django.core.exceptions import ValidationError
 
-from communications import defaults, rendering
+from communications import rendering
 from communications.catalogue import KINDS
 from communications.models import MessageTemplate, TemplateVersion
 from communications.services import wording
 from communications.services.wording import Draft
+from communications.words import en
 
 pytestmark = pytest.mark.django_db
 
@@ -20,8 +21,8 @@ def template(db: None) -> MessageTemplate:
 
 def test_every_kind_and_channel_has_english_words_that_may_be_saved() -> None:
     wanted = {(kind.code, channel) for kind in KINDS.values() for channel in kind.channels}
-    assert set(defaults.TEMPLATES) == wanted
-    for (kind, channel), words in defaults.TEMPLATES.items():
+    assert set(en.TEMPLATES) == wanted
+    for (kind, channel), words in en.TEMPLATES.items():
         wording.check_draft(Draft(**vars(words)), kind=KINDS[kind], channel=channel)
 
 
@@ -91,7 +92,7 @@ def test_the_plain_text_says_the_same(template: MessageTemplate) -> None:
 
 
 def test_the_same_words_make_no_new_version(template: MessageTemplate) -> None:
-    draft = Draft(**vars(defaults.TEMPLATES["booking_confirmation", "email"]))
+    draft = Draft(**vars(en.TEMPLATES["booking_confirmation", "email"]))
     wording.save_version(template, draft, by=None)
     assert TemplateVersion.objects.filter(template=template).count() == 1
 

@@ -1,18 +1,8 @@
-"""The English words that the house starts with. Staff's own versions are never overwritten."""
+"""English, and what is said where a language lacks a message."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class Words:
-    body: str
-    subject: str = ""
-    heading: str = ""
-    button_label: str = ""
-    button_variable: str = ""
-
+from communications.words.base import Words
 
 TEMPLATES: dict[tuple[str, str], Words] = {
     ("welcome", "email"): Words(
