@@ -6,6 +6,7 @@ from bookings.models.booking import TRANSITIONS, Booking, BookingEvent, Quote
 from bookings.models.cancellation import Cancellation, CancellationPolicy, PolicyTier
 from bookings.models.capacity import CapacityGate, Occupancy
 from bookings.models.car_park import CarPark, Operator, Pool, Product
+from bookings.models.promo import PromoCode, PromoUse
 from bookings.models.tariff import Tariff, TariffRule
 
 __all__ = [
@@ -24,6 +25,8 @@ __all__ = [
     "PolicyTier",
     "Pool",
     "Product",
+    "PromoCode",
+    "PromoUse",
     "Quote",
     "Tariff",
     "TariffRule",
