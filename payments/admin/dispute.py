@@ -17,7 +17,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import action, display
 
-from foundation.admin import ReadOnlyAdmin, ReasonForm, local_and_utc, money
+from foundation.admin import ReadOnlyAdmin, ReasonForm, local_and_utc, local_in_list, money, short_reference
 from foundation.errors import DomainError
 from foundation.text import is_storable
 from payments.admin.shared import demand, link_to, page_of
@@ -104,9 +104,8 @@ class DisputeAdmin(ReadOnlyAdmin):
         "status_badge",
         "amount_text",
         "reason_text",
-        "case",
-        "opened_at",
-        "answered_at",
+        "listed_case",
+        "listed_opened",
     ]
     list_display_links = ["due", "status_badge"]
     list_filter = [OpenDisputeFilter, "status", "provider", "reason"]
@@ -151,10 +150,25 @@ class DisputeAdmin(ReadOnlyAdmin):
         return [answer, accept, pack, *super().get_urls()]
 
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> Any:
-        offered = super().get_actions_detail(request, object_id)
-        if request.user.has_perm(ANSWER_PERMISSION):
-            return offered
-        return [one for one in offered if "answer_action" not in one.action_name]
+        """Show what fits the dispute and what this person may do; the pages behind refuse the rest as well."""
+        dispute = Dispute.objects.filter(pk=object_id).first()
+        may = request.user.has_perm
+        fits = {
+            "answer_action": dispute is not None and dispute.is_answerable and may(ANSWER_PERMISSION),
+            "accept_action": dispute is not None
+            and (
+                (dispute.is_acceptable and may(ACCEPT_PERMISSION))
+                or (
+                    dispute.waits_for_approval
+                    and (may(approval.PERMISSION) or dispute.accepted_by_id == request.user.pk)
+                )
+            ),
+        }
+        return [
+            one
+            for one in super().get_actions_detail(request, object_id)
+            if all(fit or not one.action_name.endswith(name) for name, fit in fits.items())
+        ]
 
     @action(description=_("Answer…"), url_path="answer-form", icon="gavel")
     def answer_action(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -320,6 +334,16 @@ class DisputeAdmin(ReadOnlyAdmin):
         return format_html(
             '{}<br><span class="ops-mono">{}</span>', Provider(dispute.provider).label, dispute.provider_ref
         )
+
+    @display(description=_("case"), ordering="provider_ref")
+    def listed_case(self, dispute: Dispute) -> SafeString:
+        return format_html(
+            "{}<br>{}", Provider(dispute.provider).label, short_reference(dispute.provider_ref)
+        )
+
+    @display(description=_("opened"), ordering="opened_at")
+    def listed_opened(self, dispute: Dispute) -> SafeString:
+        return local_in_list(dispute.opened_at, dispute.payment.booking.zone)
 
     @display(description=_("accepted"))
     def accepted(self, dispute: Dispute) -> SafeString:

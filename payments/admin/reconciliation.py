@@ -22,7 +22,7 @@ from django.utils.translation import gettext_lazy as _
 from unfold.decorators import action, display
 
 from foundation import audit
-from foundation.admin import ReadOnlyAdmin, ReasonForm, money
+from foundation.admin import ReadOnlyAdmin, ReasonForm, money, short_reference
 from foundation.errors import DomainError
 from foundation.money import Money
 from payments.admin.shared import demand, link_to, page_of
@@ -385,9 +385,7 @@ class BreakAdmin(ReadOnlyAdmin):
 
     @display(description=_("reference"), ordering="provider_ref")
     def reference(self, found: Break) -> SafeString:
-        return format_html(
-            '<span class="ops-mono" title="{0}">{1}</span>', found.provider_ref, _short(found.provider_ref)
-        )
+        return short_reference(found.provider_ref)
 
     @display(description=_("detail"))
     def detail_text(self, found: Break) -> str:
@@ -444,10 +442,6 @@ def _why_not(found: Break) -> str:
         "how": found.resolution.rstrip(".") or "-",
     }
     return gettext("This break was closed on %(at)s by %(by)s: %(how)s. Nothing was changed.") % told
-
-
-def _short(ref: str) -> str:
-    return ref if len(ref) <= 22 else f"{ref[:12]}…{ref[-8:]}"
 
 
 def _amount(amount_minor: int, currency: str) -> Money | None:
