@@ -39,7 +39,7 @@ from bookings.models import (
     TariffRule,
 )
 from bookings.services.stay import Driver, clean_driver, clean_flight, clean_plate
-from foundation.admin import AuditedAdmin, local_and_utc, money
+from foundation.admin import AuditedAdmin, local_and_utc, local_in_list, money
 from foundation.errors import InvalidInput
 from foundation.money import Money, exponent
 from foundation.text import is_storable
@@ -516,8 +516,8 @@ class BookingAdmin(AmendingAdmin, AuditedAdmin):
         "driver",
         "plate_text",
         "place",
-        "drop_off",
-        "pick_up",
+        "listed_drop_off",
+        "listed_return",
         "total_text",
     ]
     list_filter = ["status", ("product__car_park__airport", admin.RelatedOnlyFieldListFilter), DropOffFilter]
@@ -608,6 +608,14 @@ class BookingAdmin(AmendingAdmin, AuditedAdmin):
     @display(description=_("product"))
     def product_name(self, booking: Booking) -> str:
         return f"{booking.product.name} ({booking.pool.get_kind_display()})"
+
+    @display(description=_("drop-off"), ordering="start_at")
+    def listed_drop_off(self, booking: Booking) -> SafeString:
+        return local_in_list(booking.start_at, booking.zone)
+
+    @display(description=_("return"), ordering="end_at")
+    def listed_return(self, booking: Booking) -> SafeString:
+        return local_in_list(booking.end_at, booking.zone)
 
     @display(description=_("drop-off"), ordering="start_at")
     def drop_off(self, booking: Booking) -> SafeString:

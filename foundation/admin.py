@@ -47,6 +47,27 @@ def local_and_utc(instant: datetime | None, zone: ZoneInfo, *, clock: str = "H:i
     )
 
 
+def local_in_list(instant: datetime | None, zone: ZoneInfo) -> SafeString:
+    """Show an instant in the airport's time on two short lines, for lists; UTC is in the tooltip."""
+    if instant is None:
+        return format_html("<span>{}</span>", "-")
+    local = instant.astimezone(zone)
+    return format_html(
+        '<time class="ops-time" datetime="{}" title="{} UTC"><b>{}</b><small>{} {}</small></time>',
+        instant.isoformat(),
+        formats.date_format(instant.astimezone(ZoneInfo("UTC")), "j M Y H:i"),
+        formats.date_format(local, "D j M Y"),
+        formats.date_format(local, "H:i"),
+        local.tzname() or str(zone),
+    )
+
+
+def short_reference(reference: str) -> SafeString:
+    """Show a provider's long reference by its ends, for lists; the whole is in the tooltip."""
+    short = reference if len(reference) <= 18 else f"{reference[:8]}…{reference[-6:]}"
+    return format_html('<span class="ops-mono" title="{}">{}</span>', reference, short or "-")
+
+
 def money(amount_minor: int | None, currency: str) -> SafeString:
     """Show an amount in tabular numerals; nothing for no amount."""
     if amount_minor is None or not currency:

@@ -31,12 +31,29 @@ def transition_trigger(
 
     `initial` names the states in which a row may be born. Error code 23514 (check_violation), so Django raises IntegrityError.
     """
+    function = f"{table}_status_guard"
+    return migrations.RunSQL(
+        _status_guard(table, transitions, initial=initial)
+        + f"CREATE TRIGGER {function} BEFORE INSERT OR UPDATE OF status ON {table} FOR EACH ROW EXECUTE FUNCTION {function}();",
+        f"DROP TRIGGER {function} ON {table}; DROP FUNCTION {function}();",
+    )
+
+
+def changed_transitions(
+    table: str, *, before: Transitions, after: Transitions, initial: AbstractSet[str]
+) -> migrations.RunSQL:
+    """Return the migration step that gives a table with a transition_trigger() another list of legal changes."""
+    return migrations.RunSQL(
+        _status_guard(table, after, initial=initial), _status_guard(table, before, initial=initial)
+    )
+
+
+def _status_guard(table: str, transitions: Transitions, *, initial: AbstractSet[str]) -> str:
     pairs = ", ".join(f"('{old}', '{new}')" for old, news in transitions.items() for new in sorted(news))
     born = ", ".join(f"'{state}'" for state in sorted(initial))
     function = f"{table}_status_guard"
-    return migrations.RunSQL(
-        f"""
-        CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS $$
+    return f"""
+        CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN
             IF TG_OP = 'INSERT' THEN
                 IF NEW.status NOT IN ({born}) THEN
@@ -50,11 +67,7 @@ def transition_trigger(
             END IF;
             RETURN NEW;
         END $$;
-        CREATE TRIGGER {function} BEFORE INSERT OR UPDATE OF status ON {table}
-            FOR EACH ROW EXECUTE FUNCTION {function}();
-        """,  # noqa: S608 - every name comes from a migration
-        f"DROP TRIGGER {function} ON {table}; DROP FUNCTION {function}();",
-    )
+        """  # noqa: S608 - every name comes from a migration
 
 
 def append_only_trigger(table: str) -> migrations.RunSQL:

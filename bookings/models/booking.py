@@ -110,6 +110,10 @@ class Booking(models.Model):
     kept_minor = models.PositiveIntegerField(
         _("held of the customer's money"), default=0, db_default=0, editable=False
     )
+    # What banks gave the customer back for good: it counts as given by whatever the policy gives later. Kept by payments as well.
+    taken_back_minor = models.PositiveIntegerField(
+        _("given back by banks"), default=0, db_default=0, editable=False
+    )
     hold_expires_at = models.DateTimeField(_("held until"))
     guest_token_hash = models.CharField(max_length=64)
     created_at = models.DateTimeField(_("made"), default=timezone.now)

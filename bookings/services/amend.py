@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from bookings.models import AMENDMENT_TRANSITIONS, Amendment, Booking, BookingEvent
-from bookings.services.cancel import percent_at
+from bookings.services.cancel import most_given_back, percent_at
 from bookings.services.confirm import lock_booking
 from bookings.services.errors import CarParkFull, ChangeOutdated, NotAmendable, NotOnSale
 from bookings.services.hold import expire_overdue_in_the_way
@@ -501,6 +501,17 @@ def _price_change(booking: Booking, *, start_at: datetime, end_at: datetime, now
                 "refund_percent": 0,
             }
         )
+    most = most_given_back(booking, at=now)
+    if refund > most:  # its fee, or what a bank gave: shortening to an hour must not get round them
+        lines.append(
+            {
+                "label": _("No more than cancelling gives back"),
+                "rule": "cancelling",
+                "amount_minor": refund - most,
+                "refund_percent": 0,
+            }
+        )
+        refund = most
     if refund > booking.kept_minor:
         lines.append(
             {

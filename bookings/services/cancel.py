@@ -40,17 +40,14 @@ def refund_due(booking: Booking, *, at: datetime) -> tuple[Money, list[dict[str,
     """Return the refund under the frozen policy for a cancellation at `at`, and the lines that add up to it.
 
     The tier with the longest notice that is still met decides; a price line with a `refund_percent` of its own (left by a change of the
-    booking) gives back no more than that. The fee never exceeds what would come back, and never more goes back than we hold.
+    booking) gives back no more than that. The fee never exceeds what would come back; what a bank gave back counts as given, and never
+    more goes back than we hold.
     """
     if booking.status == Status.HELD:
         return Money(0, booking.currency), []
     percent = percent_at(booking, at=at)
     capped = _capped_lines(booking)
-    plain = booking.total_minor - sum(capped.values())
-    back = percent_of(plain, percent)
-    back += sum(percent_of(amount, min(cap, percent)) for cap, amount in capped.items())
-    back = min(max(payable(back, booking.currency), 0), booking.total_minor)
-    fee = min(payable(booking.policy.get("fee_minor") or 0, booking.currency), back)
+    back, fee = _policy_gives(booking, at=at)
     kept = capped.get(0, 0)
     lines = [{"label": _("Price of the booking"), "rule": "price", "amount_minor": booking.total_minor}]
     if kept:
@@ -65,11 +62,30 @@ def refund_due(booking: Booking, *, at: datetime) -> tuple[Money, list[dict[str,
     if fee:
         lines.append({"label": _("Cancellation fee"), "rule": "fee", "amount_minor": -fee})
     due = back - fee
+    if by_bank := min(booking.taken_back_minor, due):
+        lines.append({"label": _("Given back by your bank"), "rule": "bank", "amount_minor": -by_bank})
+        due -= by_bank
     if due > booking.kept_minor:
         given = booking.kept_minor - due
         lines.append({"label": _("Already given back"), "rule": "refunded", "amount_minor": given})
         due = booking.kept_minor
     return Money(due, booking.currency), lines
+
+
+def most_given_back(booking: Booking, *, at: datetime) -> int:
+    """Return what the frozen policy gives for the whole booking at `at`, its fee and what a bank gave taken, in minor units."""
+    back, fee = _policy_gives(booking, at=at)
+    return max(back - fee - booking.taken_back_minor, 0)
+
+
+def _policy_gives(booking: Booking, *, at: datetime) -> tuple[int, int]:
+    """Return what the policy gives of the price, and the fee that it keeps of that."""
+    percent = percent_at(booking, at=at)
+    capped = _capped_lines(booking)
+    back = percent_of(booking.total_minor - sum(capped.values()), percent)
+    back += sum(percent_of(amount, min(cap, percent)) for cap, amount in capped.items())
+    back = min(max(payable(back, booking.currency), 0), booking.total_minor)
+    return back, min(payable(booking.policy.get("fee_minor") or 0, booking.currency), back)
 
 
 def percent_at(booking: Booking, *, at: datetime) -> int:

@@ -195,6 +195,22 @@ def test_shortening_and_then_cancelling_gives_back_no_more_than_cancelling(notic
     assert sum(line["amount_minor"] for line in lines) == rest.amount_minor
 
 
+@pytest.mark.parametrize("days_left", [1, 2, 3])
+def test_shortening_first_does_not_save_the_cancellation_fee(days_left: int) -> None:
+    product = make_product()
+    product.policy.fee_minor, product.policy.currency = 1500, "GBP"
+    product.policy.save()
+    booking = confirmed(product)
+    at_once = refund_due(booking, at=NOW)[0].amount_minor
+    assert at_once == 2500
+    amendment = change(booking, end_at=START + (days_left - 0.5) * DAY)
+    assert amendment is not None
+    Booking.objects.filter(pk=booking.pk).update(kept_minor=4000 - amendment.refund_minor)
+    booking.refresh_from_db()
+    assert adds_up(booking)
+    assert amendment.refund_minor + refund_due(booking, at=NOW)[0].amount_minor == at_once
+
+
 def test_moving_the_drop_off_away_buys_no_notice() -> None:
     now = START - 13 * HOUR  # half comes back
     booking = confirmed()

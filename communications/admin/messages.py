@@ -26,6 +26,7 @@ LABELS = {
     MessageStatus.MAYBE_SENT: "warning",
     MessageStatus.BOUNCED: "danger",
     MessageStatus.FAILED: "danger",
+    MessageStatus.SUPPRESSED: "warning",
 }
 
 

@@ -22,14 +22,17 @@ class MessageStatus(models.TextChoices):
     DELIVERED = "delivered", _("delivered")
     BOUNCED = "bounced", _("bounced")
     FAILED = "failed", _("failed")
+    SUPPRESSED = "suppressed", _("not sent on purpose")
 
 
 # A callback may overtake the answer to our own request, hence sending -> delivered. A mail server may return a mail that
 # it had accepted, hence delivered -> bounced. Back to queued: a temporary error, the one resend, or a member of staff.
+# Suppressed: the person does not want it, or the address takes nothing; asked at the moment of sending.
 MESSAGE_TRANSITIONS: Transitions = {
-    MessageStatus.QUEUED: {MessageStatus.SENDING},
+    MessageStatus.QUEUED: {MessageStatus.SENDING, MessageStatus.SUPPRESSED},
     MessageStatus.SENDING: {
         MessageStatus.QUEUED,
+        MessageStatus.SUPPRESSED,
         MessageStatus.SENT,
         MessageStatus.MAYBE_SENT,
         MessageStatus.DELIVERED,
@@ -47,6 +50,7 @@ MESSAGE_TRANSITIONS: Transitions = {
     MessageStatus.DELIVERED: {MessageStatus.BOUNCED},
     MessageStatus.BOUNCED: {MessageStatus.QUEUED},
     MessageStatus.FAILED: {MessageStatus.QUEUED},
+    MessageStatus.SUPPRESSED: {MessageStatus.QUEUED},
 }
 
 
@@ -72,6 +76,18 @@ class Message(models.Model):
         on_delete=models.SET_NULL,
         related_name="+",
         verbose_name=_("user"),
+    )
+    # Where the person is, for quiet hours; empty: where the operator is.
+    timezone = models.CharField(_("recipient's time zone"), max_length=64, blank=True)
+    # What it is one of many of: "campaign:<id>", "alert:<id>".
+    campaign_key = models.CharField(_("campaign"), max_length=60, blank=True, db_index=True)
+    fallback_of = models.ForeignKey(
+        "self",
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="fallbacks",
+        verbose_name=_("takes the place of"),
     )
     status = models.CharField(
         _("status"), max_length=12, choices=MessageStatus.choices, default=MessageStatus.QUEUED, db_index=True

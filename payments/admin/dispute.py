@@ -17,20 +17,20 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import action, display
 
-from foundation.admin import ReadOnlyAdmin, local_and_utc, money
+from foundation.admin import ReadOnlyAdmin, ReasonForm, local_and_utc, local_in_list, money, short_reference
 from foundation.errors import DomainError
 from foundation.text import is_storable
 from payments.admin.shared import demand, link_to, page_of
-from payments.models import ANSWERABLE, OPEN, Dispute, Provider
+from payments.models import ANSWERABLE, MONEY_AT_STAKE, OPEN, Dispute, Provider
 from payments.paper import evidence
-from payments.services import answers
+from payments.services import answers, approval
 
 ANSWER_PERMISSION = "payments.answer_dispute"
 ACCEPT_PERMISSION = "payments.accept_dispute"
 
 DISPUTE_COLOURS = {
     "needs_response": "danger", "warning_needs_response": "danger", "under_review": "info", "warning_under_review": "info",
-    "won": "success", "lost": "", "warning_closed": "", "refunded": "",
+    "won": "success", "lost": "", "waiting": "warning", "warning_closed": "", "refunded": "",
 }  # fmt: skip
 
 
@@ -75,11 +75,22 @@ class OpenDisputeFilter(admin.SimpleListFilter):
     parameter_name = "todo"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Any:
-        return [("answer", _("Needs an answer")), ("open", _("Open"))]
+        return [
+            ("answer", _("Needs an answer")),
+            ("approve", _("Waits for a second person")),
+            ("open", _("Open")),
+        ]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Dispute]) -> QuerySet[Dispute]:
         if self.value() == "answer":
             return queryset.filter(status__in=ANSWERABLE, answered_at__isnull=True, accepted_at__isnull=True)
+        if self.value() == "approve":
+            return queryset.filter(
+                status__in=MONEY_AT_STAKE,
+                accepted_at__isnull=False,
+                acceptance_needs_approval=True,
+                acceptance_approved_by__isnull=True,
+            )
         return queryset.filter(status__in=OPEN) if self.value() == "open" else queryset
 
 
@@ -93,9 +104,8 @@ class DisputeAdmin(ReadOnlyAdmin):
         "status_badge",
         "amount_text",
         "reason_text",
-        "case",
-        "opened_at",
-        "answered_at",
+        "listed_case",
+        "listed_opened",
     ]
     list_display_links = ["due", "status_badge"]
     list_filter = [OpenDisputeFilter, "status", "provider", "reason"]
@@ -117,7 +127,8 @@ class DisputeAdmin(ReadOnlyAdmin):
     ]  # fmt: skip
     fields = [
         "booking_link", "payment_link", "status", "amount_text", "reason_text", "due", "opened", "closed_at", "case",
-        "answer", "answered_by", "answered", "acceptance", "accepted_by", "accepted", "failure",
+        "answer", "answered_by", "answered", "acceptance", "accepted_by", "accepted",
+        "acceptance_approved_by", "failure",
     ]  # fmt: skip
 
     def get_urls(self) -> list[Any]:
@@ -139,10 +150,25 @@ class DisputeAdmin(ReadOnlyAdmin):
         return [answer, accept, pack, *super().get_urls()]
 
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> Any:
-        offered = super().get_actions_detail(request, object_id)
-        if request.user.has_perm(ANSWER_PERMISSION):
-            return offered
-        return [one for one in offered if "answer_action" not in one.action_name]
+        """Show what fits the dispute and what this person may do; the pages behind refuse the rest as well."""
+        dispute = Dispute.objects.filter(pk=object_id).first()
+        may = request.user.has_perm
+        fits = {
+            "answer_action": dispute is not None and dispute.is_answerable and may(ANSWER_PERMISSION),
+            "accept_action": dispute is not None
+            and (
+                (dispute.is_acceptable and may(ACCEPT_PERMISSION))
+                or (
+                    dispute.waits_for_approval
+                    and (may(approval.PERMISSION) or dispute.accepted_by_id == request.user.pk)
+                )
+            ),
+        }
+        return [
+            one
+            for one in super().get_actions_detail(request, object_id)
+            if all(fit or not one.action_name.endswith(name) for name, fit in fits.items())
+        ]
 
     @action(description=_("Answer…"), url_path="answer-form", icon="gavel")
     def answer_action(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -207,9 +233,11 @@ class DisputeAdmin(ReadOnlyAdmin):
         )
 
     def accept_view(self, request: HttpRequest, dispute_id: Any) -> HttpResponse:
-        """Show what giving in means, ask why, and record it once for the worker to tell the provider."""
-        demand(request, ACCEPT_PERMISSION, attempted="dispute.accept", subject=f"dispute:{dispute_id}")
+        """Show what giving in means, ask why, and record it once for the worker to tell the provider; above the limit for a second person."""
         dispute = self._found(request, str(dispute_id))
+        if dispute.waits_for_approval:
+            return self._decide_view(request, dispute)
+        demand(request, ACCEPT_PERMISSION, attempted="dispute.accept", subject=f"dispute:{dispute_id}")
         form = AcceptForm(request.POST if request.method == "POST" else None)
         if request.method == "POST" and form.is_valid():
             try:
@@ -220,7 +248,12 @@ class DisputeAdmin(ReadOnlyAdmin):
                 self.message_user(request, str(error.message), messages.ERROR)
             else:
                 self.log_change(request, dispute, form.cleaned_data["reason"])
-                self.message_user(request, _("The provider is told that we accept."), messages.SUCCESS)
+                dispute.refresh_from_db()
+                if dispute.waits_for_approval:
+                    waits = _("It waits for another person to approve it; the provider was told nothing yet.")
+                    self.message_user(request, waits, messages.WARNING)
+                else:
+                    self.message_user(request, _("The provider is told that we accept."), messages.SUCCESS)
             return HttpResponseRedirect(page_of(dispute))
         context = {
             **self.admin_site.each_context(request),
@@ -231,11 +264,51 @@ class DisputeAdmin(ReadOnlyAdmin):
             "due": self.due(dispute),
             "dispute_page": page_of(dispute),
             "answer_page": reverse("admin:payments_dispute_answer", args=[dispute.pk]),
+            "second_person": (limit := approval.limit_of(dispute.currency)) is not None
+            and dispute.amount_minor > limit,
             "form": form,
             "media": self.media,
         }
         return TemplateResponse(
             request, "admin/payments/accept.html", context, status=400 if form.is_bound else 200
+        )
+
+    def _decide_view(self, request: HttpRequest, dispute: Dispute) -> HttpResponse:
+        """Let a second person approve that we give in, or not; who asked for it can only take it back."""
+        own = dispute.accepted_by_id == request.user.pk
+        approving = request.method == "POST" and request.POST.get("decision") == "approve"
+        if approving or not (own and request.user.has_perm(ACCEPT_PERMISSION)):
+            demand(request, approval.PERMISSION, attempted="dispute.approve", subject=f"dispute:{dispute.pk}")
+        form = ReasonForm(request.POST if request.method == "POST" and not approving else None)
+        if approving or (form.is_bound and form.is_valid()):
+            now = timezone.now()
+            try:
+                if approving:
+                    answers.approve_acceptance(dispute.pk, by=request.user, now=now)
+                    done = _("Approved. The provider is told that we accept.")
+                else:
+                    reason = form.cleaned_data["reason"]
+                    answers.reject_acceptance(dispute.pk, by=request.user, reason=reason, now=now)
+                    done = _("We do not give in. The dispute can be answered.")
+            except DomainError as error:
+                self.message_user(request, str(error.message), messages.ERROR)
+            else:
+                self.message_user(request, done, messages.SUCCESS)
+            return HttpResponseRedirect(page_of(dispute))
+        context = {
+            **self.admin_site.each_context(request),
+            "title": _("Giving in waits for a second person"),
+            "opts": self.opts,
+            "dispute": dispute,
+            "due": self.due(dispute),
+            "dispute_page": page_of(dispute),
+            "own": own,
+            "asked_at": self.accepted(dispute),
+            "form": form,
+            "media": self.media,
+        }
+        return TemplateResponse(
+            request, "admin/payments/decide_acceptance.html", context, status=400 if form.is_bound else 200
         )
 
     def _found(self, request: HttpRequest, object_id: str) -> Dispute:
@@ -262,6 +335,16 @@ class DisputeAdmin(ReadOnlyAdmin):
             '{}<br><span class="ops-mono">{}</span>', Provider(dispute.provider).label, dispute.provider_ref
         )
 
+    @display(description=_("case"), ordering="provider_ref")
+    def listed_case(self, dispute: Dispute) -> SafeString:
+        return format_html(
+            "{}<br>{}", Provider(dispute.provider).label, short_reference(dispute.provider_ref)
+        )
+
+    @display(description=_("opened"), ordering="opened_at")
+    def listed_opened(self, dispute: Dispute) -> SafeString:
+        return local_in_list(dispute.opened_at, dispute.payment.booking.zone)
+
     @display(description=_("accepted"))
     def accepted(self, dispute: Dispute) -> SafeString:
         return local_and_utc(dispute.accepted_at, dispute.payment.booking.zone)
@@ -279,7 +362,9 @@ class DisputeAdmin(ReadOnlyAdmin):
         return link_to(dispute.payment, dispute.payment.provider_ref or str(dispute.payment_id))
 
     @display(description=_("status"), ordering="status", label=DISPUTE_COLOURS)
-    def status_badge(self, dispute: Dispute) -> tuple[str, str]:
+    def status_badge(self, dispute: Dispute) -> tuple[str, Any]:
+        if dispute.waits_for_approval:
+            return "waiting", _("giving in waits for a second person")
         return dispute.status, dispute.get_status_display()
 
     @display(description=_("amount"), ordering="amount_minor")

@@ -19,7 +19,15 @@ from django.utils.translation import gettext_lazy as _
 from unfold.admin import TabularInline
 from unfold.decorators import action, display
 
-from foundation.admin import ReadOnlyAdmin, ReadOnlyInline, ReasonForm, local_and_utc, money
+from foundation.admin import (
+    ReadOnlyAdmin,
+    ReadOnlyInline,
+    ReasonForm,
+    local_and_utc,
+    local_in_list,
+    money,
+    short_reference,
+)
 from foundation.errors import DomainError
 from foundation.money import Money
 from payments.admin.shared import DocumentInline, demand, link_to, page_of
@@ -93,11 +101,11 @@ class RefundInline(ReadOnlyInline, TabularInline):
 @admin.register(Payment)
 class PaymentAdmin(ReadOnlyAdmin):
     list_display = [
-        "booking_link", "status_badge", "amount_text", "captured_text", "refunded_text", "provider_ref", "method_label", "created_at",
+        "booking_link", "status_badge", "amount_text", "captured_text", "refunded_text", "method_label", "reference", "made",
     ]  # fmt: skip
     list_display_links = ["status_badge", "amount_text"]
     list_filter = ["status", "provider", "currency", "created_at"]
-    list_select_related = ["booking"]
+    list_select_related = ["booking__product__car_park__airport"]
     list_fullwidth = True
     search_fields = [
         "booking__reference",
@@ -278,6 +286,14 @@ class PaymentAdmin(ReadOnlyAdmin):
         }
         status = 400 if form.is_bound and not form.is_valid() else 200
         return TemplateResponse(request, "admin/payments/refund.html", context, status=status)
+
+    @display(description=_("provider reference"), ordering="provider_ref")
+    def reference(self, payment: Payment) -> SafeString:
+        return short_reference(payment.provider_ref or "")
+
+    @display(description=_("made"), ordering="created_at")
+    def made(self, payment: Payment) -> SafeString:
+        return local_in_list(payment.created_at, payment.booking.zone)
 
     @display(description=_("booking"), ordering="booking__reference")
     def booking_link(self, payment: Payment) -> SafeString:

@@ -22,13 +22,13 @@ from django.utils.translation import gettext_lazy as _
 from unfold.decorators import action, display
 
 from foundation import audit
-from foundation.admin import ReadOnlyAdmin, ReasonForm, money
+from foundation.admin import ReadOnlyAdmin, ReasonForm, money, short_reference
 from foundation.errors import DomainError
 from foundation.money import Money
 from payments.admin.shared import demand, link_to, page_of
 from payments.gateways import gateway_for
 from payments.models import Break, Provider, StrayRefund
-from payments.services import desk, recheck, strays
+from payments.services import approval, desk, recheck, strays
 
 RESOLVE_PERMISSION = "payments.change_break"
 REFUND_PERMISSION = "payments.refund_payment"
@@ -82,6 +82,12 @@ class Act:
     explanation: Any
     form: type[forms.Form]
     fits: Callable[[Break], bool]
+    or_permission: str = ""
+
+    def may(self, user: Any) -> bool:
+        return user.has_perm(self.permission) or (
+            bool(self.or_permission) and user.has_perm(self.or_permission)
+        )
 
 
 def _is_open(found: Break) -> bool:
@@ -89,11 +95,11 @@ def _is_open(found: Break) -> bool:
 
 
 def _is_stray(found: Break) -> bool:
-    return (
-        _is_open(found)
-        and found.kind in strays.STRAY
-        and not StrayRefund.objects.filter(question=found).exists()
-    )
+    return _is_open(found) and found.kind in strays.STRAY and strays.refund_under_way(found) is None
+
+
+def _waits(found: Break) -> bool:
+    return strays.waiting_refund(found) is not None
 
 
 ACTS = {
@@ -111,6 +117,16 @@ ACTS = {
                 "provider has made the refund."
             ),
             StrayForm, strays.can_refund,
+        ),
+        Act(
+            "approve", approval.PERMISSION, _("Approve the refund at the provider"), _("Approve it"),
+            _("Another person asked for this. Check the charge at the provider first: approving sends the money at once."),
+            LookForm, _waits,
+        ),
+        Act(
+            "reject", REFUND_PERMISSION, _("Reject or take back the refund"), _("Do not send it"),
+            _("It waits for a second person, and nothing was sent. The break stays open."),
+            ReasonForm, _waits, approval.PERMISSION,
         ),
         Act(
             "not-ours", RESOLVE_PERMISSION, _("It is not ours"), _("It is not ours"),
@@ -157,7 +173,14 @@ class BreakAdmin(ReadOnlyAdmin):
         {
             "title": _("Settle it…"),
             "icon": "rule",
-            "items": ["refund_action", "not_ours_action", "confirm_action", "resolve_action"],
+            "items": [
+                "approve_action",
+                "reject_action",
+                "refund_action",
+                "not_ours_action",
+                "confirm_action",
+                "resolve_action",
+            ],
         },
     ]
     readonly_fields = [
@@ -174,6 +197,9 @@ class BreakAdmin(ReadOnlyAdmin):
         "kind", "state_text", "age", "provider_text", "at_provider", "booking_text", "payment", "our_refund", "detail", "taken_text", "unbooked_text",
         "refund_text", "opened_at", "resolved_at", "resolved_by", "resolution",
     ]  # fmt: skip
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Break]:
+        return super().get_queryset(request).prefetch_related("stray_refunds")
 
     def get_urls(self) -> list[Any]:
         acts = [
@@ -199,7 +225,7 @@ class BreakAdmin(ReadOnlyAdmin):
             for one in super().get_actions_detail(request, object_id)
             if any(
                 one.action_name.endswith(f"{name.replace('-', '_')}_action")
-                and request.user.has_perm(act.permission)
+                and act.may(request.user)
                 and act.fits(found)
                 for name, act in ACTS.items()
             )
@@ -219,6 +245,14 @@ class BreakAdmin(ReadOnlyAdmin):
     def refund_action(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return self._to("refund", request, object_id)
 
+    @action(description=_("Approve the refund…"), url_path="approve-form", icon="verified")
+    def approve_action(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return self._to("approve", request, object_id)
+
+    @action(description=_("Do not send the refund…"), url_path="reject-form", icon="cancel")
+    def reject_action(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return self._to("reject", request, object_id)
+
     @action(description=_("It is not ours…"), url_path="not-ours-form", icon="block")
     def not_ours_action(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return self._to("not_ours", request, object_id)
@@ -233,7 +267,8 @@ class BreakAdmin(ReadOnlyAdmin):
 
     def act_view(self, request: HttpRequest, break_id: int, act: Act) -> HttpResponse:
         """Say what an act does, ask why, and do it once under that person's name."""
-        demand(request, act.permission, attempted=f"break.{act.name}", subject=f"break:{break_id}")
+        if not act.may(request.user):
+            demand(request, act.permission, attempted=f"break.{act.name}", subject=f"break:{break_id}")
         found = self.get_object(request, str(break_id))
         if found is None:
             raise Http404
@@ -280,8 +315,20 @@ class BreakAdmin(ReadOnlyAdmin):
                 return messages.SUCCESS, gettext("Its cause is gone: the break is closed.")
             return messages.WARNING, gettext("The difference is still there.")
         if act.name == "refund" and preview is not None:
-            strays.request_refund(found.pk, amount=preview.amount, reason=told["reason"], by=request.user)
+            made = strays.request_refund(
+                found.pk, amount=preview.amount, reason=told["reason"], by=request.user
+            )
+            if made.needs_approval:
+                return messages.WARNING, gettext(
+                    "It waits for another person to approve it; nothing was sent yet."
+                )
             return messages.SUCCESS, gettext("%(amount)s is on its way back.") % {"amount": preview.amount}
+        if act.name == "approve":
+            sent = strays.approve(found.pk, by=request.user, now=now)
+            return messages.SUCCESS, gettext("%(amount)s is on its way back.") % {"amount": sent.amount}
+        if act.name == "reject":
+            strays.reject(found.pk, by=request.user, reason=told["reason"], now=now)
+            return messages.SUCCESS, gettext("Nothing is sent. The break is still open.")
         if act.name == "confirm":
             was_made = told["outcome"] == "made"
             strays.confirm_refund(
@@ -307,6 +354,9 @@ class BreakAdmin(ReadOnlyAdmin):
             "act": act,
             "preview": preview,
             "refund": strays.refund_to_confirm(found) if act.name == "confirm" else None,
+            "waiting": strays.waiting_refund(found),
+            "second_person": preview is not None
+            and strays.needs_approval(preview.amount, by=request.user, now=timezone.now()),
             "unbooked": _amount(found.unbooked_minor, found.currency),
             "form": form,
             "media": self.media,
@@ -319,8 +369,10 @@ class BreakAdmin(ReadOnlyAdmin):
     def state_text(self, found: Break) -> str:
         return self.state_badge(found)[1]
 
-    @display(description=_("state"), label={"open": "danger", "resolved": "success"})
+    @display(description=_("state"), label={"open": "danger", "waiting": "warning", "resolved": "success"})
     def state_badge(self, found: Break) -> tuple[str, str]:
+        if found.resolved_at is None and any(stray.waits_for_approval for stray in found.stray_refunds.all()):
+            return "waiting", gettext("Waits for a second person")
         return ("open", gettext("Open")) if found.resolved_at is None else ("resolved", gettext("Resolved"))
 
     @display(description=_("age"), ordering="opened_at")
@@ -333,9 +385,7 @@ class BreakAdmin(ReadOnlyAdmin):
 
     @display(description=_("reference"), ordering="provider_ref")
     def reference(self, found: Break) -> SafeString:
-        return format_html(
-            '<span class="ops-mono" title="{0}">{1}</span>', found.provider_ref, _short(found.provider_ref)
-        )
+        return short_reference(found.provider_ref)
 
     @display(description=_("detail"))
     def detail_text(self, found: Break) -> str:
@@ -374,9 +424,11 @@ class BreakAdmin(ReadOnlyAdmin):
 
     @display(description=_("refund at the provider"))
     def refund_text(self, found: Break) -> str:
-        stray = StrayRefund.objects.filter(question=found).first()
+        stray = StrayRefund.objects.filter(question=found).order_by("-created_at").first()
         if stray is None:
             return "-"
+        if stray.waits_for_approval:
+            return gettext("%(amount)s waits for a second person") % {"amount": stray.amount}
         return f"{stray.amount} · {stray.get_status_display()} {stray.failure_code}".strip()
 
 
@@ -390,10 +442,6 @@ def _why_not(found: Break) -> str:
         "how": found.resolution.rstrip(".") or "-",
     }
     return gettext("This break was closed on %(at)s by %(by)s: %(how)s. Nothing was changed.") % told
-
-
-def _short(ref: str) -> str:
-    return ref if len(ref) <= 22 else f"{ref[:12]}…{ref[-8:]}"
 
 
 def _amount(amount_minor: int, currency: str) -> Money | None:

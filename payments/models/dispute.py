@@ -95,6 +95,16 @@ class Dispute(models.Model):
         verbose_name=_("accepted by"),
     )
     accepted_at = models.DateTimeField(_("accepted"), null=True, blank=True)
+    acceptance_needs_approval = models.BooleanField(_("giving in needs a second person"), default=False)
+    acceptance_approved_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("acceptance approved by"),
+    )
+    acceptance_approved_at = models.DateTimeField(_("acceptance approved"), null=True, blank=True)
     failure = models.CharField(_("why the answer was refused"), max_length=200, blank=True)
     provider_updated_at = models.DateTimeField(_("last change at the provider"), null=True, blank=True)
 
@@ -124,6 +134,17 @@ class Dispute(models.Model):
                 | (Q(accepted_at__isnull=False, answered_at__isnull=True) & ~Q(acceptance="")),
                 name="dispute_acceptance_says_when",
             ),
+            models.CheckConstraint(
+                condition=Q(acceptance_approved_by__isnull=True, acceptance_approved_at__isnull=True)
+                | Q(
+                    acceptance_approved_by__isnull=False,
+                    acceptance_approved_at__isnull=False,
+                    acceptance_needs_approval=True,
+                    accepted_by__isnull=False,
+                )
+                & ~Q(acceptance_approved_by=models.F("accepted_by")),
+                name="dispute_acceptance_approver_is_another",
+            ),
         ]
         indexes = [
             models.Index(fields=["due_by"], condition=Q(status__in=OPEN), name="dispute_open_by_deadline")
@@ -149,6 +170,16 @@ class Dispute(models.Model):
     def is_answerable(self) -> bool:
         """Whether an answer can be given: the bank waits for one, and none is on its way. Its deadline may be over all the same."""
         return self.status in ANSWERABLE and self.answered_at is None and self.accepted_at is None
+
+    @property
+    def waits_for_approval(self) -> bool:
+        """Whether giving in lies still until another person than the one who asked for it approves it."""
+        return (
+            self.status in MONEY_AT_STAKE
+            and self.accepted_at is not None
+            and self.acceptance_needs_approval
+            and self.acceptance_approved_by_id is None
+        )
 
     @property
     def is_acceptable(self) -> bool:

@@ -82,14 +82,14 @@ class Break(models.Model):
 
 
 class StrayRefund(models.Model):
-    """Money of a charge that is not in our books, sent back in full. One per break: a second click finds the first.
+    """Money of a charge that is not in our books, sent back in full. One per break that did not fail: a second click finds the first.
 
-    Its key at the provider is its id. The states are those of a refund (payments.models.refund).
+    Its key at the provider is its id. The states are those of a refund (payments.models.refund), and so is the second person.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    question = models.OneToOneField(
-        Break, on_delete=models.PROTECT, related_name="stray_refund", verbose_name=_("break")
+    question = models.ForeignKey(
+        Break, on_delete=models.PROTECT, related_name="stray_refunds", verbose_name=_("break")
     )
     status = models.CharField(
         _("status"), max_length=16, choices=RefundStatus.choices, default=RefundStatus.REQUESTED
@@ -100,6 +100,16 @@ class StrayRefund(models.Model):
     requested_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+", verbose_name=_("requested by")
     )
+    needs_approval = models.BooleanField(_("needs a second person"), default=False)
+    approved_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("approved by"),
+    )
+    approved_at = models.DateTimeField(_("approved"), null=True, blank=True)
     provider_ref = models.CharField(_("provider reference"), max_length=255, blank=True)
     failure_code = models.CharField(_("failure code"), max_length=64, blank=True)
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
@@ -111,6 +121,26 @@ class StrayRefund(models.Model):
         verbose_name_plural = _("refunds at the provider")
         constraints = [
             models.CheckConstraint(condition=Q(amount_minor__gt=0), name="stray_refund_amount_positive"),
+            models.UniqueConstraint(
+                fields=["question"],
+                condition=~Q(status__in=["failed", "cancelled"]),
+                name="stray_refund_once",
+            ),
+            models.CheckConstraint(
+                condition=Q(needs_approval=False)
+                | Q(approved_by__isnull=False)
+                | Q(status__in=["requested", "cancelled"]),
+                name="stray_refund_waits_for_approval",
+            ),
+            models.CheckConstraint(
+                condition=Q(approved_by__isnull=True, approved_at__isnull=True)
+                | Q(approved_by__isnull=False, approved_at__isnull=False, needs_approval=True),
+                name="stray_refund_approval_says_when",
+            ),
+            models.CheckConstraint(
+                condition=Q(approved_by__isnull=True) | ~Q(approved_by=models.F("requested_by")),
+                name="stray_refund_approver_is_another",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -119,6 +149,11 @@ class StrayRefund(models.Model):
     @property
     def amount(self) -> Money:
         return Money(self.amount_minor, self.currency)
+
+    @property
+    def waits_for_approval(self) -> bool:
+        """Whether it lies still until another person than its requester approves it."""
+        return self.needs_approval and self.approved_by_id is None and self.status == RefundStatus.REQUESTED
 
 
 class ReconciliationRun(models.Model):

@@ -17,7 +17,8 @@ from payments.gateways import configured, gateway_for
 from payments.gateways.base import Evidence, ProviderError, Rejected
 from payments.models import ANSWERABLE, MONEY_AT_STAKE, BreakKind, Dispute, DocumentKind, Payment
 from payments.paper import evidence, receipt
-from payments.services import settle
+from payments.services import approval, settle
+from payments.services.approval import NotWaiting, OwnRequest
 from payments.services.breaks import open_break
 
 LOOK_BACK = timedelta(days=3)
@@ -112,7 +113,7 @@ def send_answer(dispute_id: Any) -> Dispute:
 def accept(dispute: Dispute, *, reason: str, by: Any, now: datetime) -> Dispute:
     """Record that we give the money up, and who decided so; the worker tells the provider. It cannot be taken back.
 
-    Locks the dispute. Raises NotAcceptable, InvalidInput.
+    Above the limit for refunds it lies still until a second person approves it. Locks the dispute. Raises NotAcceptable, InvalidInput.
     """
     reason = reason.strip()
     if not reason or len(reason) > LONGEST_REASON:
@@ -121,17 +122,73 @@ def accept(dispute: Dispute, *, reason: str, by: Any, now: datetime) -> Dispute:
         dispute = Dispute.objects.select_for_update().select_related("payment").get(pk=dispute.pk)
         if not dispute.is_acceptable:
             raise NotAcceptable
+        limit = approval.limit_of(dispute.currency)
         dispute.acceptance, dispute.accepted_by, dispute.accepted_at, dispute.failure = reason, by, now, ""
-        dispute.save(update_fields=["acceptance", "accepted_by", "accepted_at", "failure"])
+        dispute.acceptance_needs_approval = limit is not None and dispute.amount_minor > limit
+        dispute.acceptance_approved_by = dispute.acceptance_approved_at = None
+        dispute.save()
         audit.record(
             actor=by,
             action="dispute.accepted",
             subject=f"payment:{dispute.payment_id}",
             reason=reason,
-            data={"dispute": dispute.provider_ref, "amount": str(dispute.amount)},
+            data={
+                "dispute": dispute.provider_ref,
+                "amount": str(dispute.amount),
+                "needs approval": dispute.acceptance_needs_approval,
+            },
         )
+        if not dispute.acceptance_needs_approval:
+            jobs.defer("payments.send_acceptance", dispute_id=str(dispute.pk))
+    return dispute
+
+
+def approve_acceptance(dispute_id: Any, *, by: Any, now: datetime) -> Dispute:
+    """Let us give in, under the name of another person than the one who asked for it. Once.
+
+    Locks the dispute. Raises NotWaiting, OwnRequest.
+    """
+    with transaction.atomic():
+        dispute = Dispute.objects.select_for_update().get(pk=dispute_id)
+        if not dispute.waits_for_approval:
+            raise NotWaiting
+        if dispute.accepted_by_id == by.pk:
+            raise OwnRequest
+        dispute.acceptance_approved_by, dispute.acceptance_approved_at = by, now
+        dispute.save(update_fields=["acceptance_approved_by", "acceptance_approved_at"])
+        _audit_decision(dispute, "dispute.acceptance_approved", by=by, reason=dispute.acceptance)
         jobs.defer("payments.send_acceptance", dispute_id=str(dispute.pk))
     return dispute
+
+
+def reject_acceptance(dispute_id: Any, *, by: Any, reason: str, now: datetime) -> Dispute:
+    """Do not give in: the dispute can be answered again. Who asked for it may take it back this way.
+
+    Locks the dispute. Raises NotWaiting, InvalidInput without a reason.
+    """
+    if not reason.strip():
+        raise InvalidInput(_("Say why."), field="reason")
+    with transaction.atomic():
+        dispute = Dispute.objects.select_for_update().get(pk=dispute_id)
+        if not dispute.waits_for_approval:
+            raise NotWaiting
+        own = dispute.accepted_by_id == by.pk
+        _forget_acceptance(dispute)
+        action = "dispute.acceptance_withdrawn" if own else "dispute.acceptance_rejected"
+        _audit_decision(dispute, action, by=by, reason=reason.strip()[:500])
+    return dispute
+
+
+def _forget_acceptance(dispute: Dispute) -> None:
+    dispute.acceptance, dispute.accepted_by, dispute.accepted_at = "", None, None
+    dispute.acceptance_needs_approval = False
+    dispute.acceptance_approved_by = dispute.acceptance_approved_at = None
+    dispute.save()
+
+
+def _audit_decision(dispute: Dispute, action: str, *, by: Any, reason: str) -> None:
+    data = {"dispute": dispute.provider_ref, "amount": str(dispute.amount)}
+    audit.record(actor=by, action=action, subject=f"payment:{dispute.payment_id}", reason=reason, data=data)
 
 
 def send_acceptance(dispute_id: Any) -> Dispute:
@@ -143,15 +200,19 @@ def send_acceptance(dispute_id: Any) -> Dispute:
     dispute = Dispute.objects.get(pk=dispute_id)
     settle.settle(dispute.payment_id)
     dispute.refresh_from_db()
-    if dispute.accepted_at is None or dispute.status not in MONEY_AT_STAKE:
+    if dispute.accepted_at is None or dispute.status not in MONEY_AT_STAKE or dispute.waits_for_approval:
         return dispute
     try:
         gateway_for(dispute.provider).accept_dispute(dispute.provider_ref, reason=dispute.acceptance)
     except Rejected as error:
         why = str(error.details.get("provider_code", "")) or gettext("The provider refused it.")
-        Dispute.objects.filter(pk=dispute.pk, status__in=MONEY_AT_STAKE).update(
-            acceptance="", accepted_at=None, accepted_by=None, failure=why[:200]
-        )
+        with transaction.atomic():
+            refused = (
+                Dispute.objects.select_for_update().filter(pk=dispute.pk, status__in=MONEY_AT_STAKE).first()
+            )
+            if refused is not None:
+                refused.failure = why[:200]
+                _forget_acceptance(refused)
     settle.settle(dispute.payment_id)
     dispute.refresh_from_db()
     return dispute

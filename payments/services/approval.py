@@ -35,13 +35,18 @@ class OwnRequest(NotAllowed):
     message = _("You asked for this refund yourself. Another person must approve it.")
 
 
+def limit_of(currency: str) -> int | None:
+    """Return above which amount, in minor units, a second person is asked whenever money leaves; None: never."""
+    return amounts_by_currency(tuple(settings.REFUND_APPROVAL_ABOVE)).get(currency)
+
+
 def needs_approval(payment: Payment, amount_minor: int, *, now: datetime) -> bool:
     """Say whether a refund that staff ask for now needs a second person.
 
     It does when it and what staff sent back alone on this booking in the last 24 hours, whoever asked, exceed the limit: parts add up.
     Exact while the booking is locked.
     """
-    limit = amounts_by_currency(tuple(settings.REFUND_APPROVAL_ABOVE)).get(payment.currency)
+    limit = limit_of(payment.currency)
     if limit is None:
         return False
     alone = (

@@ -12,7 +12,7 @@ from django.db.models import F
 
 from foundation.money import Money
 from payments.gateways.statement import Movement
-from payments.models import Break, BreakKind
+from payments.models import Break, BreakKind, RefundStatus
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ def open_break(
                 object_ref=object_ref, taken_minor=taken_minor, currency=currency, detail=detail
             )
         return False
-    answered = same.filter(resolved_by__isnull=False, stray_refund__isnull=True)
+    answered = same.filter(resolved_by__isnull=False).exclude(stray_refunds__status=RefundStatus.SUCCEEDED)
     if kind not in (BreakKind.MISSING_LOCAL, BreakKind.DUPLICATE):
         answered = answered.filter(detail=detail)
     if answered.exists():

@@ -65,7 +65,11 @@ def sweep(*, now: datetime) -> None:
     unanswered = Dispute.objects.filter(status__in=ANSWERABLE, answered_at__lte=ago)
     waits_for_approval = Q(needs_approval=True, approved_by__isnull=True)
     waits_for_bank = Exists(Dispute.objects.filter(payment=OuterRef("payment"), status__in=MONEY_AT_STAKE))
-    unaccepted = Dispute.objects.filter(status__in=MONEY_AT_STAKE, accepted_at__lte=ago)
+    unaccepted = Dispute.objects.filter(
+        ~Q(acceptance_needs_approval=True, acceptance_approved_by__isnull=True),
+        status__in=MONEY_AT_STAKE,
+        accepted_at__lte=ago,
+    )
     unsent = Refund.objects.filter(
         Q(~waits_for_approval, ~waits_for_bank, status=RefundStatus.REQUESTED, created_at__lte=ago)
         | Q(status__in=[RefundStatus.SUBMITTED, RefundStatus.UNKNOWN], submitted_at__lte=ago)
@@ -73,7 +77,9 @@ def sweep(*, now: datetime) -> None:
     owed = Q(refund_minor__gt=0, payment_refunds__isnull=True, booking__kept_minor__gt=0)
     cancelled = Cancellation.objects.filter(owed)
     reduced = Amendment.objects.filter(owed, status=Amendment.Status.APPLIED)
-    unsent_strays = StrayRefund.objects.filter(status__in=strays.UNSENT, created_at__lte=ago)
+    unsent_strays = StrayRefund.objects.filter(
+        ~waits_for_approval, status__in=strays.UNSENT, created_at__lte=ago
+    )
     detaching = StoredMethod.objects.filter(status=StoredMethodStatus.REMOVING, removed_at__lte=ago)
     waiting = ProviderEvent.objects.filter(status=EventStatus.RECEIVED, received_at__lte=ago)
     oldest_first = F("last_checked_at").asc(nulls_first=True)

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.contrib.auth import get_user_model
 from django.db import transaction
+from django.db.models import Sum
 from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from foundation import audit, jobs
-from foundation.errors import DomainError
+from foundation.errors import DomainError, InvalidInput
 from foundation.money import Money
 from foundation.transitions import change_status
 from payments.gateways import gateway_for
@@ -25,7 +27,9 @@ from payments.models import (
     RefundStatus,
     StrayRefund,
 )
+from payments.services import approval
 from payments.services import refund as refunds
+from payments.services.approval import NotWaiting, OwnRequest
 from payments.services.recheck import refund_of
 
 STRAY = (BreakKind.MISSING_LOCAL, BreakKind.DUPLICATE)
@@ -60,7 +64,36 @@ class StrayPreview:
 def can_refund(found: Break) -> bool:
     """Whether the break tells of a charge that is not in our books and was not sent back yet."""
     is_stray = found.kind in STRAY and bool(found.object_ref) and found.taken_minor > 0
-    return found.resolved_at is None and is_stray and not StrayRefund.objects.filter(question=found).exists()
+    return found.resolved_at is None and is_stray and refund_under_way(found) is None
+
+
+def refund_under_way(found: Break) -> StrayRefund | None:
+    """The break's refund at the provider that waits, goes or was made; what failed or was rejected may be tried anew."""
+    tries = StrayRefund.objects.filter(question=found)
+    return tries.exclude(status__in=[RefundStatus.FAILED, RefundStatus.CANCELLED]).first()
+
+
+def waiting_refund(found: Break) -> StrayRefund | None:
+    """The break's refund that lies still until a second person decides, if there is one."""
+    stray = refund_under_way(found)
+    return stray if found.resolved_at is None and stray is not None and stray.waits_for_approval else None
+
+
+def needs_approval(amount: Money, *, by: Any, now: datetime) -> bool:
+    """Say whether sending back this much needs a second person: it and what `by` sent back alone in 24 hours exceed the limit.
+
+    Exact while the row of `by` is locked.
+    """
+    limit = approval.limit_of(amount.currency)
+    if limit is None:
+        return False
+    alone = StrayRefund.objects.filter(
+        requested_by=by,
+        currency=amount.currency,
+        needs_approval=False,
+        created_at__gt=now - approval.COUNTED_FOR,
+    ).exclude(status__in=[RefundStatus.FAILED, RefundStatus.CANCELLED])
+    return alone.aggregate(total=Sum("amount_minor", default=0))["total"] + amount.amount_minor > limit
 
 
 def preview_refund(found: Break) -> StrayPreview:
@@ -76,25 +109,87 @@ def preview_refund(found: Break) -> StrayPreview:
 
 
 def request_refund(break_id: Any, *, amount: Money, reason: str, by: Any) -> StrayRefund:
-    """Record that a stray charge goes back; the worker sends it. Once per break. Locks the break. Raises BreakClosed, NotRefundable."""
+    """Record that a stray charge goes back; the worker sends it, above the limit once a second person approved it.
+
+    Once per break, until it fails or is rejected. Locks who asks (their parts add up), then the break. Raises BreakClosed, NotRefundable.
+    """
     with transaction.atomic():
+        get_user_model().objects.select_for_update(no_key=True).get(pk=by.pk)
         found = Break.objects.select_for_update().get(pk=break_id)
         if found.resolved_at is not None:
             raise BreakClosed
         if not can_refund(found):
             raise NotRefundable
         stray = StrayRefund.objects.create(
-            question=found, amount_minor=amount.amount_minor, currency=amount.currency, reason=reason[:500], requested_by=by
-        )  # fmt: skip
+            question=found,
+            amount_minor=amount.amount_minor,
+            currency=amount.currency,
+            reason=reason[:500],
+            requested_by=by,
+            needs_approval=needs_approval(amount, by=by, now=timezone.now()),
+        )
         audit.record(
             actor=by,
             action="break.refund_requested",
             subject=f"break:{found.pk}",
             reason=reason,
-            data={"amount": str(amount), "charge": found.object_ref, "refund": str(stray.pk)},
+            data={
+                "amount": str(amount),
+                "charge": found.object_ref,
+                "refund": str(stray.pk),
+                "needs approval": stray.needs_approval,
+            },
         )
+        if not stray.needs_approval:
+            jobs.defer("payments.send_stray_refund", stray_id=str(stray.pk))
+    return stray
+
+
+def approve(break_id: Any, *, by: Any, now: datetime) -> StrayRefund:
+    """Let the waiting refund of a break go out, under the name of another person than its requester. Once.
+
+    Locks the break, then the refund. Raises NotWaiting, OwnRequest.
+    """
+    with transaction.atomic():
+        found, stray = _waiting(break_id)
+        if stray.requested_by_id == by.pk:
+            raise OwnRequest
+        stray.approved_by, stray.approved_at = by, now
+        stray.save(update_fields=["approved_by", "approved_at"])
+        _audit(found, stray, "break.refund_approved", by=by, reason=stray.reason)
         jobs.defer("payments.send_stray_refund", stray_id=str(stray.pk))
     return stray
+
+
+def reject(break_id: Any, *, by: Any, reason: str, now: datetime) -> StrayRefund:
+    """Cancel the waiting refund of a break, which stays open; its requester may take it back this way.
+
+    Locks the break, then the refund. Raises NotWaiting, InvalidInput without a reason.
+    """
+    if not reason.strip():
+        raise InvalidInput(_("Say why."), field="reason")
+    with transaction.atomic():
+        found, stray = _waiting(break_id)
+        change_status(stray, RefundStatus.CANCELLED, REFUND_TRANSITIONS)
+        stray.finished_at = now
+        stray.save(update_fields=["status", "finished_at"])
+        own = stray.requested_by_id == by.pk
+        action = "break.refund_withdrawn" if own else "break.refund_rejected"
+        _audit(found, stray, action, by=by, reason=reason.strip()[:500])
+    return stray
+
+
+def _waiting(break_id: Any) -> tuple[Break, StrayRefund]:
+    found = Break.objects.select_for_update().get(pk=break_id)
+    stray = waiting_refund(found)
+    if stray is None:
+        raise NotWaiting
+    return found, StrayRefund.objects.select_for_update().get(pk=stray.pk)
+
+
+def _audit(found: Break, stray: StrayRefund, action: str, *, by: Any, reason: str) -> None:
+    data = {"amount": str(stray.amount), "charge": found.object_ref, "refund": str(stray.pk)}
+    audit.record(actor=by, action=action, subject=f"break:{found.pk}", reason=reason, data=data)
 
 
 def send_refund(stray_id: Any) -> StrayRefund:
@@ -105,7 +200,7 @@ def send_refund(stray_id: Any) -> StrayRefund:
     now = timezone.now()
     with transaction.atomic():
         stray = StrayRefund.objects.select_for_update().get(pk=stray_id)
-        if stray.status not in UNSENT:
+        if stray.status not in UNSENT or stray.waits_for_approval:
             return stray
         sent_before = stray.submitted_at
         if stray.status == RefundStatus.REQUESTED:
@@ -148,7 +243,7 @@ def follow(stray_id: Any) -> StrayRefund:
 def _record(stray_id: Any, truth: ProviderRefund, *, now: datetime) -> StrayRefund:
     """Commit the provider's truth; a refund that was made settles its break. Locks the break, then the refund."""
     with transaction.atomic():
-        found = Break.objects.select_for_update().get(stray_refund=stray_id)
+        found = Break.objects.select_for_update().get(stray_refunds=stray_id)
         stray = StrayRefund.objects.select_for_update().get(pk=stray_id)
         if truth.status == stray.status or truth.status not in REFUND_TRANSITIONS[RefundStatus(stray.status)]:
             return stray

@@ -531,6 +531,24 @@ def test_what_a_bank_gave_back_meanwhile_is_not_given_again(sandbox: Any) -> Non
     assert given + opened.amount_minor == done.refund_minor
 
 
+def test_what_a_bank_gave_back_before_counts_as_given(sandbox: Any) -> None:
+    """Half comes back at this notice: 25.00 of 50.00. The bank gave 40.00, so neither cancelling nor shortening gives more."""
+    booking = paid_booking()
+    first = booking.payments.get()
+    extend(booking, 1)
+    pay_due(booking)
+    sandbox.post("/stripe-disputes", {"payment_intent": first.provider_ref})
+    settle(first.pk)
+    sandbox.post(f"/stripe-disputes/{first.disputes.get().provider_ref}", {"status": "lost"})
+    settle(first.pk)
+    booking = again(booking)
+    assert (booking.total_minor, booking.kept_minor, booking.taken_back_minor) == (5000, 1000, 4000)
+    half_notice = booking.start_at - timedelta(hours=13)
+    assert preview_cancellation(booking, now=half_notice).refund.amount_minor == 0
+    shorter = preview_amendment(booking, Change(end_at=booking.end_at - 3 * DAY), now=half_notice)
+    assert shorter.refund.amount_minor == 0
+
+
 def test_a_saved_wallet_pays_for_a_change(sandbox: Any) -> None:
     from accounts.models import User
     from payments.services.charge import pay_with_saved

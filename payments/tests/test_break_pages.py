@@ -17,12 +17,12 @@ from django.utils import timezone
 
 from foundation.models import AuditEntry
 from payments.models import Break, ReconciliationRun, Refund, StrayRefund
-from payments.services import strays
+from payments.services import janitor, strays
 from payments.services.refund import send_refund
 from payments.tests.test_reconciliation import booking, captured, provider, run, stray_charge
 
 pytestmark = pytest.mark.django_db(transaction=True)
-ACTS = ["look", "refund", "not_ours", "confirm", "resolve"]
+ACTS = ["look", "refund", "approve", "reject", "not_ours", "confirm", "resolve"]
 
 
 def staff(name: str, *codenames: str) -> Client:
@@ -112,6 +112,59 @@ def test_a_stray_is_previewed_refunded_once_and_closes_its_break(sandbox: Any, s
     assert found.resolved_by is not None
     assert [one["amount_minor"] for one in sandbox.get("/ledger.json")["refunds"]] == [5000]
     assert AuditEntry.objects.get(action="break.refund_requested").reason == "Taken by mistake"
+
+
+def test_a_large_stray_waits_for_a_second_person_and_parts_add_up(
+    sandbox: Any, sam: Client, vic: Client, settings: Any
+) -> None:
+    settings.REFUND_APPROVAL_ABOVE = ["GBP:60.00"]
+    ava = staff("ava", "approve_refund")
+    first, second = stray(), stray()
+    for found in (first, second):
+        form = {"shown": sam.get(page("refund", found)).context["preview"].amount.amount_minor}
+        sam.post(page("refund", found), {**form, "reason": "Taken by mistake"})
+    alone, waits = StrayRefund.objects.order_by("created_at")
+    assert (alone.needs_approval, waits.waits_for_approval) == (False, True)
+    StrayRefund.objects.update(created_at=timezone.now() - timedelta(minutes=5))
+    janitor.sweep(now=timezone.now())
+    strays.send_refund(waits.pk)
+    assert [one["amount_minor"] for one in sandbox.get("/ledger.json")["refunds"]] == [5000]
+    assert "Waits for a second person" in sam.get(reverse("admin:payments_break_changelist")).content.decode()
+    assert sam.post(page("approve", second)).status_code == 403
+    assert vic.post(page("approve", second)).status_code == 403
+    sam_too = get_user_model().objects.get(email="sam@staff.example")
+    with pytest.raises(strays.OwnRequest):
+        strays.approve(second.pk, by=sam_too, now=timezone.now())
+    assert "Taken by mistake" in ava.get(page("approve", second)).content.decode()
+    for _again in range(2):
+        ava.post(page("approve", second))
+    strays.send_refund(waits.pk)
+    assert [one["amount_minor"] for one in sandbox.get("/ledger.json")["refunds"]] == [5000, 5000]
+    second.refresh_from_db()
+    assert second.resolved_at is not None
+    assert AuditEntry.objects.filter(action="break.refund_approved").count() == 1
+
+
+def test_a_rejected_or_failed_stray_can_be_tried_anew(sandbox: Any, sam: Client, settings: Any) -> None:
+    settings.REFUND_APPROVAL_ABOVE = ["GBP:10.00"]
+    ava, found = staff("ava", "approve_refund"), stray()
+    form = {"shown": 5000, "reason": "Taken by mistake"}
+    sam.post(page("refund", found), form)
+    assert ava.post(page("reject", found), {"reason": " "}).status_code == 400
+    ava.post(page("reject", found), {"reason": "It is the one of Monday"})
+    assert StrayRefund.objects.get().status == "cancelled"
+    settings.REFUND_APPROVAL_ABOVE = []
+    sam.post(page("refund", found), form)
+    sandbox.post(
+        "/faults", {"operation": "stripe.refunds.create", "behaviour": "refuse", "status": 400, "times": 1}
+    )
+    tried = StrayRefund.objects.get(status="requested")
+    assert strays.send_refund(tried.pk).status == "failed"
+    assert "refund" in offered(sam, found)
+    sam.post(page("refund", found), form)
+    again = StrayRefund.objects.get(status="requested")
+    assert strays.send_refund(again.pk).status == "succeeded"
+    assert [one["amount_minor"] for one in sandbox.get("/ledger.json")["refunds"]] == [5000]
 
 
 def test_a_refund_made_meanwhile_changes_what_is_shown_and_nothing_is_sent(sandbox: Any, sam: Client) -> None:

@@ -200,7 +200,7 @@ def test_a_cancellation_after_a_lost_dispute_promises_nothing_and_is_told_once(s
     booking, now = dispute.payment.booking, timezone.now()
     booking.refresh_from_db()
     preview = preview_cancellation(booking, now=now)
-    assert (preview.refund.amount_minor, preview.lines[-1]["rule"]) == (0, "refunded")
+    assert (preview.refund.amount_minor, preview.lines[-1]["rule"]) == (0, "bank")
     cancel(booking, preview_token=preview.token, now=now)
     janitor.sweep(now=timezone.now())
     assert Message.objects.filter(kind="cancellation", channel="email").count() == 1

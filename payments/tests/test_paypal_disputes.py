@@ -516,6 +516,42 @@ def test_an_acceptance_whose_answer_was_lost_is_finished_by_the_janitor(
     assert booked("customer_disputes") == dispute.amount_minor
 
 
+def test_giving_in_above_the_limit_waits_for_a_second_person(sandbox: Any, sam: User, settings: Any) -> None:
+    settings.REFUND_APPROVAL_ABOVE = ["GBP:1.00", "EUR:1.00", "USD:1.00"]
+    ava = User.objects.create_user("ava@staff.example", "a-long-test-password", is_staff=True)
+    ava.user_permissions.set(Permission.objects.filter(codename__in=["view_dispute", "approve_refund"]))
+    dispute = disputed(sandbox)
+    page = reverse("admin:payments_dispute_accept", args=[dispute.pk])
+    clients = {}
+    for person in (sam, ava):
+        clients[person] = Client()
+        clients[person].force_login(person)
+    assert "needs a second person" in clients[sam].get(page).content.decode()
+    for reason, decide_by in (("Our mistake.", ava), ("Once more.", sam)):
+        clients[sam].post(page, {"reason": reason})
+        age(dispute, accepted_at=timezone.now() - timedelta(minutes=5))
+        janitor.sweep(now=timezone.now())
+        assert answers.send_acceptance(dispute.pk).status == "needs_response"
+        clients[sam].post(page, {"decision": "approve"})
+        dispute.refresh_from_db()
+        assert dispute.waits_for_approval
+        assert clients[decide_by].post(page, {"decision": "reject", "reason": "No."}).status_code == 302
+        dispute.refresh_from_db()
+        assert (dispute.acceptance, dispute.is_acceptable) == ("", True)
+    clients[sam].post(page, {"reason": "It was ours."})
+    with pytest.raises(answers.OwnRequest):
+        answers.approve_acceptance(dispute.pk, by=sam, now=timezone.now())
+    assert "It was ours." in clients[ava].get(page).content.decode()
+    clients[ava].post(page, {"decision": "approve"})
+    assert answers.send_acceptance(dispute.pk).status == "lost"
+    actions = AuditEntry.objects.filter(action__startswith="dispute.acceptance_")
+    assert sorted(actions.values_list("action", flat=True)) == [
+        "dispute.acceptance_approved",
+        "dispute.acceptance_rejected",
+        "dispute.acceptance_withdrawn",
+    ]
+
+
 def test_an_inquiry_or_an_answered_dispute_is_not_accepted(sandbox: Any, sam: User) -> None:
     for dispute in (disputed(sandbox, stage="INQUIRY"),):
         with pytest.raises(answers.NotAcceptable, match="refund the payment instead"):

@@ -192,6 +192,7 @@ def test_audit_books_names_what_was_tampered_with(capsys: pytest.CaptureFixture[
         ("UPDATE payments_ledgertransaction SET booking_reference = 'AP-222222'", "names another booking"),
         ("UPDATE bookings_booking SET currency = 'USD'", "different currencies"),
         ("UPDATE bookings_booking SET kept_minor = 1", "we hold of its money"),
+        ("UPDATE bookings_booking SET taken_back_minor = 1", "banks gave back"),
         ("UPDATE bookings_booking SET lines = '[]'", "price lines"),
         ("UPDATE bookings_booking SET status = 'cancelled', cancelled_at = now()", "without a record"),
         ("UPDATE bookings_occupancy SET released_at = now()", "has no space"),

@@ -156,6 +156,11 @@ RULES = {
             SELECT 1 FROM payments_refund r WHERE r.payment_id = p.id AND r.source = 'late_payment')
         GROUP BY b.id HAVING b.kept_minor <> COALESCE(sum(p.captured_minor - LEAST(p.captured_minor, p.reserved_minor + COALESCE(
             (SELECT sum(d.amount_minor) FROM payments_dispute d WHERE d.payment_id = p.id AND d.status = 'lost'), 0))), 0)""",
+    "what a booking says banks gave back is not what its disputes say": """
+        SELECT b.reference FROM bookings_booking b LEFT JOIN payments_payment p ON p.booking_id = b.id AND NOT EXISTS (
+            SELECT 1 FROM payments_refund r WHERE r.payment_id = p.id AND r.source = 'late_payment')
+        GROUP BY b.id HAVING b.taken_back_minor <> COALESCE(sum(LEAST(p.captured_minor,
+            (SELECT COALESCE(sum(d.amount_minor), 0) FROM payments_dispute d WHERE d.payment_id = p.id AND d.status = 'lost'))), 0)""",
     "a booking that stands has no space": """
         SELECT b.reference FROM bookings_booking b
         WHERE b.status IN ('held', 'confirmed', 'arrived')
