@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from bookings.models import PromoCode
+from bookings.models import Product, PromoCode
 from bookings.services.promo import tidy
 from foundation.admin import AuditedAdmin, money
 from foundation.money import Money
@@ -38,6 +38,14 @@ class PromoCodeForm(forms.ModelForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        products: Any = self.fields.get("products")
+        if products is not None:
+            products.queryset = Product.objects.select_related("car_park__airport").order_by(
+                "car_park__airport__iata", "car_park__name", "name"
+            )
+            products.label_from_instance = lambda row: (
+                f"{row.car_park.airport.iata} · {row.car_park.name} · {row.name}"
+            )
         amount = self.instance.amount
         if amount is not None:
             self.initial["amount"] = amount.to_major()
@@ -82,11 +90,10 @@ class PromoCodeAdmin(AuditedAdmin):
     search_fields = ["code", "name"]
     list_fullwidth = True
     autocomplete_fields = ["airports"]
-    filter_horizontal = ["products"]
     readonly_fields = ["uses"]
     fieldsets = [
         (None, {"fields": ["code", "name", "kind", "percent", ("amount", "currency"), "is_active"]}),
-        (_("When and how often"), {"fields": [("valid_from", "valid_until"), ("max_uses", "max_uses_per_customer")]}),
+        (_("When and how often"), {"fields": ["valid_from", "valid_until", ("max_uses", "max_uses_per_customer")]}),
         (_("Where"), {"fields": ["airports", "products"]}),
         (_("Bookings made with it"), {"fields": ["uses"]}),
     ]  # fmt: skip

@@ -129,9 +129,7 @@ class CustomerAudience:
             )
         return words or [(_("Everybody"), _("who ever parked with us or will"))]
 
-    def members(
-        self, definition: dict[str, Any], *, channel: str, after: str, limit: int
-    ) -> list[Member]:
+    def members(self, definition: dict[str, Any], *, channel: str, after: str, limit: int) -> list[Member]:
         sql, parameters = _people(definition, channel=channel, after=after)
         with connection.cursor() as cursor:
             cursor.execute(f"{sql} ORDER BY key LIMIT %(limit)s", {**parameters, "limit": limit})
@@ -165,9 +163,7 @@ def _people(
     if stay:  # one and the same stay fits all of it
         having.append(f"bool_or({' AND '.join(stay)})")
     if languages := definition.get("languages"):
-        having.append(
-            "(array_agg(b.language ORDER BY b.created_at DESC, b.id DESC))[1] = ANY(%(languages)s)"
-        )
+        having.append("(array_agg(b.language ORDER BY b.created_at DESC, b.id DESC))[1] = ANY(%(languages)s)")
         parameters["languages"] = languages
     if minimum := definition.get("spend_minimum"):
         having.append(
@@ -177,9 +173,7 @@ def _people(
         parameters["minimum"] = Money.from_major(minimum, definition["spend_currency"]).amount_minor
     for name, sign in (("last_booking_after", ">="), ("last_booking_before", "<=")):
         if day := definition.get(name):
-            having.append(
-                f"(max(b.created_at) AT TIME ZONE %(operator_zone)s)::date {sign} %({name})s"
-            )
+            having.append(f"(max(b.created_at) AT TIME ZONE %(operator_zone)s)::date {sign} %({name})s")
             parameters[name] = date.fromisoformat(day)
             parameters["operator_zone"] = settings.OPERATOR_TIME_ZONE
     return PEOPLE.format(key=KEYS[channel], having=" AND ".join(having)), parameters
@@ -341,7 +335,9 @@ class CampaignPromoCodes:
             field = "promo_percent" if "percent" in problems else "promo_code"
             raise ValidationError({field: next(iter(problems.values()))}) from None
         promo.save()
-        audit.record(actor=by, action="promocode.added", subject=f"promocode:{promo.pk}", data={"code": promo.code})
+        audit.record(
+            actor=by, action="promocode.added", subject=f"promocode:{promo.pk}", data={"code": promo.code}
+        )
         return promo.code
 
     def takings(self, code: str) -> tuple[int, list[tuple[str, int]]]:

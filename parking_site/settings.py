@@ -366,6 +366,14 @@ TWILIO_FROM_NUMBER = env.str("TWILIO_FROM_NUMBER", default="" if PRODUCTION else
 TWILIO_TIMEOUT_SECONDS = env.int("TWILIO_TIMEOUT_SECONDS", default=20)
 # What a message may bring along, made when it is sent: the maker's name on the message -> the function that gets the rest.
 MESSAGE_ATTACHMENTS = {"document": "payments.queries.documents_for_message"}
+# Who campaigns and emergency alerts write to, and what a campaign's promo code brought: asked by name, for the post office knows no bookings.
+CAMPAIGN_AUDIENCE = "bookings.audience.customers"
+CAMPAIGN_PROMO_CODES = "bookings.audience.promo_codes"
+ALERT_AUDIENCE = "bookings.audience.cars"
+# Where the operator's office is: the times of campaigns are its local times.
+OPERATOR_TIME_ZONE = env.str("OPERATOR_TIME_ZONE", default="Europe/London")
+# Jobs that send one campaign side by side. Each is short and comes after every other message.
+CAMPAIGN_LANES = env.int("CAMPAIGN_LANES", default=2)
 
 # --- Business rules ---------------------------------------------------------------------------------------------
 QUOTE_LIFETIME_MINUTES = env.int("QUOTE_LIFETIME_MINUTES", default=30)

@@ -1,15 +1,33 @@
 """The post office's books."""
 
+from communications.models.campaign import (
+    ALERT_TRANSITIONS,
+    CAMPAIGN_TRANSITIONS,
+    AlertStatus,
+    Campaign,
+    CampaignStatus,
+    EmergencyAlert,
+    Recipient,
+)
 from communications.models.channel import Channel
 from communications.models.message import MESSAGE_TRANSITIONS, DeliveryEvent, Message, MessageStatus
+from communications.models.own_words import OwnWords
 from communications.models.template import MessageTemplate, TemplateVersion
 
 __all__ = [
+    "ALERT_TRANSITIONS",
+    "CAMPAIGN_TRANSITIONS",
     "MESSAGE_TRANSITIONS",
+    "AlertStatus",
+    "Campaign",
+    "CampaignStatus",
     "Channel",
     "DeliveryEvent",
+    "EmergencyAlert",
     "Message",
     "MessageStatus",
     "MessageTemplate",
+    "OwnWords",
+    "Recipient",
     "TemplateVersion",
 ]

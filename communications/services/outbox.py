@@ -17,6 +17,7 @@ from django.utils.module_loading import import_string
 from django.utils.translation import gettext_lazy as _
 
 from communications import rendering
+from communications.campaigns.words import words_for
 from communications.catalogue import EMAIL, KINDS
 from communications.models import MESSAGE_TRANSITIONS, Message, MessageStatus, TemplateVersion
 from communications.senders import sender_for
@@ -153,7 +154,7 @@ def send(message_id: str | uuid.UUID, *, now: datetime) -> Message | None:
     kind = KINDS[message.kind]
     try:
         check_address(message.channel, message.to)
-        version = version_for(message.kind, message.channel, message.language)
+        version = _words_of(message)
         rendered = rendering.render(
             version,
             kind=kind,
@@ -162,7 +163,7 @@ def send(message_id: str | uuid.UUID, *, now: datetime) -> Message | None:
             variables=message.variables,
             has_qr=bool(message.qr_text),
         )
-        receipt = sender_for(message.channel).send(_envelope(message, rendered))
+        receipt = sender_for(message.channel).send(envelope_of(message, rendered))
     except OutcomeUnknown as error:
         return _record_unknown(message, error, now=now)
     except Unavailable as error:
@@ -175,6 +176,13 @@ def send(message_id: str | uuid.UUID, *, now: datetime) -> Message | None:
         logger.exception("Message %s cannot be written", message.pk)
         return _record_failed(message, "not_writable", f"{type(error).__name__}: {error}")
     return _record_sent(message, receipt, version, rendered, now=now)
+
+
+def _words_of(message: Message) -> Any:
+    """Return the words that the message is made of: those of its campaign or alert, else its template's newest."""
+    if KINDS[message.kind].has_own_words and message.campaign_key:
+        return words_for(message.campaign_key.removeprefix("test:"), message.channel, message.language)
+    return version_for(message.kind, message.channel, message.language)
 
 
 def _claim(message_id: str | uuid.UUID, *, now: datetime) -> Message | None:
@@ -201,7 +209,8 @@ def _claim(message_id: str | uuid.UUID, *, now: datetime) -> Message | None:
         return message
 
 
-def _envelope(message: Message, rendered: rendering.Rendered) -> Envelope:
+def envelope_of(message: Message, rendered: rendering.Rendered) -> Envelope:
+    """Return the message as it is handed to a sender."""
     return Envelope(
         message_id=str(message.pk),
         to=message.to,
@@ -259,7 +268,7 @@ def _record_sent(
             change_status(message, MessageStatus.SENT, MESSAGE_TRANSITIONS)
         if _is_ours(message, sent.attempts):
             message.provider, message.provider_ref = receipt.provider, receipt.provider_ref
-            message.template_version = version
+            message.template_version = version if isinstance(version, TemplateVersion) else None
             message.subject, message.body_text, message.body_html = (
                 rendered.subject,
                 rendered.text,
