@@ -514,7 +514,6 @@ class BookingAdmin(AmendingAdmin, AuditedAdmin):
         "reference_text",
         "status_badge",
         "driver",
-        "plate_text",
         "place",
         "listed_drop_off",
         "listed_return",
@@ -581,9 +580,9 @@ class BookingAdmin(AmendingAdmin, AuditedAdmin):
             found |= Q(driver_phone__contains=digits)
         return queryset.filter(found), False
 
-    @display(description=_("reference"), ordering="reference")
+    @display(description=_("reference, plate"), ordering="reference")
     def reference_text(self, booking: Booking) -> SafeString:
-        return format_html('<span class="ops-mono">{}</span>', booking.reference)
+        return format_html('<span class="ops-mono">{}<br>{}</span>', booking.reference, booking.plate)
 
     @display(description=_("status"), ordering="status", label=STATUS_COLOURS)
     def status_badge(self, booking: Booking) -> tuple[str, str]:
@@ -594,10 +593,6 @@ class BookingAdmin(AmendingAdmin, AuditedAdmin):
         return format_html(
             '{}<br><span class="ops-quiet">{}</span>', booking.driver_name, booking.driver_email
         )
-
-    @display(description=_("plate"), ordering="plate")
-    def plate_text(self, booking: Booking) -> SafeString:
-        return format_html('<span class="ops-mono">{}</span>', booking.plate)
 
     @display(description=_("car park"), ordering="product__car_park__name")
     def place(self, booking: Booking) -> SafeString:

@@ -175,7 +175,7 @@ def _people(
         if day := definition.get(name):
             having.append(f"(max(b.created_at) AT TIME ZONE %(operator_zone)s)::date {sign} %({name})s")
             parameters[name] = date.fromisoformat(day)
-            parameters["operator_zone"] = settings.OPERATOR_TIME_ZONE
+            parameters["operator_zone"] = settings.HOME_TIMEZONE
     return PEOPLE.format(key=KEYS[channel], having=" AND ".join(having)), parameters
 
 
@@ -209,7 +209,7 @@ class CarsOfCarPark:
 
     def zone_name(self, car_park: str) -> str:
         found = self._car_park(car_park)
-        return found.airport.timezone if found else settings.OPERATOR_TIME_ZONE
+        return found.airport.timezone if found else settings.HOME_TIMEZONE
 
     def check(self, definition: dict[str, Any]) -> dict[str, Any]:
         car_park = self._car_park(definition.get("car_park"))

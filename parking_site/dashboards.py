@@ -78,8 +78,9 @@ NAVIGATION = [
     (gettext_lazy("Messages"), [
         ("campaign", "communications.Campaign"),
         ("draft", "communications.MessageTemplate"),
+        ("sms", "communications.InboundText"),
+        ("fact_check", "communications.ConsentEntry"),
         ("block", "communications.Suppression"),
-        ("mark_email_read", "communications.DeliveryEvent"),
     ]),
     (gettext_lazy("People and trail"), [
         ("person", "accounts.User"),

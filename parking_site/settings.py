@@ -364,14 +364,20 @@ TWILIO_ACCOUNT_SID = env.str("TWILIO_ACCOUNT_SID", default="" if PRODUCTION else
 TWILIO_AUTH_TOKEN = env.str("TWILIO_AUTH_TOKEN", default="" if PRODUCTION else "sandbox-twilio-auth-token")
 TWILIO_FROM_NUMBER = env.str("TWILIO_FROM_NUMBER", default="" if PRODUCTION else "+15005550006")
 TWILIO_TIMEOUT_SECONDS = env.int("TWILIO_TIMEOUT_SECONDS", default=20)
+# Consent is remembered by a keyed hash of the address, which outlives the person's erasure. Never change it: every no would be forgotten.
+ADDRESS_KEY = env.str(
+    "ADDRESS_KEY", default="" if PRODUCTION else "development-only-address-key-not-for-production"
+)
+# Where the operator is: quiet hours of people whose zone is unknown, and the clock of campaigns.
+HOME_TIMEZONE = env.str("HOME_TIMEZONE", default="Europe/London")
+# When no promotion is sent, by the recipient's clock. The same time twice: never quiet.
+QUIET_HOURS = env.str("QUIET_HOURS", default="21:00-08:00")
 # What a message may bring along, made when it is sent: the maker's name on the message -> the function that gets the rest.
 MESSAGE_ATTACHMENTS = {"document": "payments.queries.documents_for_message"}
 # Who campaigns and emergency alerts write to, and what a campaign's promo code brought: asked by name, for the post office knows no bookings.
 CAMPAIGN_AUDIENCE = "bookings.audience.customers"
 CAMPAIGN_PROMO_CODES = "bookings.audience.promo_codes"
 ALERT_AUDIENCE = "bookings.audience.cars"
-# Where the operator's office is: the times of campaigns are its local times.
-OPERATOR_TIME_ZONE = env.str("OPERATOR_TIME_ZONE", default="Europe/London")
 # Jobs that send one campaign side by side. Each is short and comes after every other message.
 CAMPAIGN_LANES = env.int("CAMPAIGN_LANES", default=2)
 

@@ -19,6 +19,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("accounts/", include("allauth.urls")),
     path("webhooks/", include("communications.webhooks.urls")),
+    path("messages/", include("communications.pages.urls")),
     path("", include("bookings.pages.urls")),
     path("", include("payments.pages.urls")),
     path("", include("accounts.pages.urls")),

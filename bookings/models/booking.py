@@ -101,6 +101,8 @@ class Booking(models.Model):
     outbound_flight = models.CharField(_("outbound flight"), max_length=8, blank=True)
     return_flight = models.CharField(_("return flight"), max_length=8, blank=True)
     language = models.CharField(_("language"), max_length=8, default="en")
+    # What was ticked when booking; it becomes consent when the booking is paid, so that nobody signs up a stranger.
+    offers_wording = models.CharField(_("offers asked for"), max_length=500, blank=True, editable=False)
     total_minor = models.PositiveIntegerField(_("total"))
     currency = models.CharField(_("currency"), max_length=3)
     lines = models.JSONField(_("price lines"), default=list)

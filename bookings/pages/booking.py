@@ -134,6 +134,7 @@ def book(request: HttpRequest, product_id: int) -> HttpResponse:
                 ),
                 user=user,
                 language=get_language() or "en",
+                offers_wording=str(form.fields["offers"].label) if form.cleaned_data["offers"] else "",
                 now=now,
             )
     except InvalidInput as error:

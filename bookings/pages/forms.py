@@ -214,6 +214,10 @@ class DetailsForm(forms.Form):
         widget=forms.TextInput(attrs={**CODE_INPUT, "class": "mono", "form": "details-form"}),
     )  # fmt: skip
 
+    offers = forms.BooleanField(
+        label=_("Send me offers by e-mail. I can stop them at any time."), required=False
+    )
+
     def __init__(self, *args: Any, needs_flight_number: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["return_flight"].required = needs_flight_number

@@ -57,6 +57,7 @@ def place_hold(
     flights: Flights = Flights(),  # noqa: B008 - frozen
     user: Any = None,
     language: str = "en",
+    offers_wording: str = "",
     now: datetime,
 ) -> PlacedHold:
     """Keep one space of the quote's product at the quoted price until HOLD_LIFETIME_MINUTES from `now`.
@@ -96,6 +97,7 @@ def place_hold(
         outbound_flight=flights.outbound,
         return_flight=flights.return_,
         language=language if language in dict(settings.LANGUAGES) else settings.LANGUAGE_CODE,
+        offers_wording=offers_wording[:500],
         total_minor=quote.total_minor,
         currency=quote.currency,
         lines=quote.lines,

@@ -315,7 +315,7 @@ class EmergencyAlertAdmin(ReadOnlyAdmin):
             ],
             recipients=recipients,
             texts=OwnWords.objects.filter(owner=alert.key).order_by("-channel", "language"),
-            confirmed=local_and_utc(alert.created_at, ZoneInfo(settings.OPERATOR_TIME_ZONE)),
+            confirmed=local_and_utc(alert.created_at, ZoneInfo(settings.HOME_TIMEZONE)),
             can_send=request.user.has_perm(alerts.PERMISSION),
             page=page_of(alert),
         )
@@ -377,7 +377,7 @@ class EmergencyAlertAdmin(ReadOnlyAdmin):
 
     @display(description=_("confirmed"), ordering="created_at")
     def confirmed_at(self, alert: EmergencyAlert) -> SafeString:
-        return local_and_utc(alert.created_at, ZoneInfo(settings.OPERATOR_TIME_ZONE))
+        return local_and_utc(alert.created_at, ZoneInfo(settings.HOME_TIMEZONE))
 
 
 def page_of(alert: EmergencyAlert) -> str:

@@ -311,7 +311,7 @@ class CampaignAdmin(AuditedAdmin):
             except ValidationError as error:
                 raise DomainError("; ".join(error.messages)) from None
         if not change:
-            obj.created_by_id, obj.timezone = request.user.pk, settings.OPERATOR_TIME_ZONE
+            obj.created_by_id, obj.timezone = request.user.pk, settings.HOME_TIMEZONE
         super().save_model(request, obj, form, change)
 
     def response_add(

@@ -39,7 +39,7 @@ from communications.models import (
 from communications.rendering import Rendered
 from communications.senders import sender_for
 from communications.senders.base import OutcomeUnknown, Rejected, Unavailable
-from communications.services import outbox, quiet
+from communications.services import outbox, quiet, unsubscribe
 from communications.services.consent import allowed_addresses
 from foundation.jobs import defer
 from foundation.transitions import change_status
@@ -187,11 +187,7 @@ def _allowed_now(sender: Any, fresh: list[Recipient], *, now: datetime) -> list[
         if not verdict.is_allowed:
             _leave_out(recipient, verdict.reason)
         elif (
-            purpose == PROMOTIONAL
-            and (
-                allowed := quiet.next_allowed(now, timezone=recipient.timezone or settings.OPERATOR_TIME_ZONE)
-            )
-            > now
+            purpose == PROMOTIONAL and (allowed := quiet.next_allowed(now, timezone=recipient.timezone)) > now
         ):
             recipient.state, recipient.due_at, recipient.reason = State.WAITING, allowed, "quiet_hours"
         else:
@@ -333,7 +329,9 @@ class _Desk:
     def _send_one(self, message: Message, *, clock: Callable[[], datetime]) -> bool:
         """Hand one claimed message to its provider and record what became of it; False when the provider takes nothing now."""
         try:
-            rendered = self._press(message).print(message.variables)
+            is_offer = KINDS[message.kind].purpose == PROMOTIONAL
+            links = unsubscribe.links_for(message) if is_offer else None
+            rendered = self._press(message).print(message.variables, links)
             receipt = self._way(message.channel).send(outbox.envelope_of(message, rendered))
         except Unavailable as error:
             # Nobody's fault but the provider's: it costs no try, and the campaign waits.

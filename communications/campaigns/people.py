@@ -14,7 +14,8 @@ from django.utils.translation import gettext_lazy as _
 from communications.campaigns import audience as seam
 from communications.campaigns.audience import Member
 from communications.catalogue import KINDS, SMS
-from communications.models import CAMPAIGN_TRANSITIONS, Campaign, CampaignStatus, Recipient
+from communications.models import CAMPAIGN_TRANSITIONS, Campaign, CampaignStatus, ConsentEntry, Recipient
+from communications.services.consent import REASONS as CONSENT_REASONS
 from communications.services.consent import allowed_addresses
 from communications.services.outbox import check_address
 from foundation.errors import InvalidInput
@@ -23,15 +24,11 @@ from foundation.transitions import change_status
 BATCH = 2000
 SAMPLE = 8
 REASONS = {
-    "no_consent": _("gave no consent"),
-    "opted_out": _("opted out"),
-    "suppressed_hard_bounce": _("the address bounced"),
-    "suppressed_spam": _("reported us as spam"),
-    "suppressed_manual": _("blocked by staff"),
-    "no_address": _("no address"),
-    "bad_address": _("address cannot be written to"),
-    "stopped": _("the campaign was stopped"),
-    "quiet_hours": _("held by quiet hours"),
+    "no_address": _("They left no address for this channel."),
+    "bad_address": _("The address cannot be written to."),
+    "stopped": _("The campaign was stopped."),
+    "quiet_hours": _("It waits for the end of quiet hours."),
+    **CONSENT_REASONS,
 }
 
 
@@ -168,5 +165,20 @@ def prepare(campaign_id: int, *, now: datetime, seconds: float = 2.0) -> None:
 
 
 def count_withdrawn(campaign: Campaign) -> int:
-    """Return how many of those written to have since said that they want no more."""
-    return 0
+    """Return how many of those written to have said since that they want no more."""
+    if campaign.started_at is None:
+        return 0
+    noes = (
+        ConsentEntry.objects.filter(is_granted=False, at__gte=campaign.started_at)
+        .exclude(address="")
+        .order_by()
+        .values_list("channel", "address")
+        .distinct()
+    )
+    found = 0
+    for channel in campaign.channels:
+        addresses = [address for where, address in noes if where == channel]
+        rows = Recipient.objects.filter(campaign=campaign, channel=channel, message__isnull=False)
+        for start in range(0, len(addresses), BATCH):
+            found += rows.filter(address__in=addresses[start : start + BATCH]).count()
+    return found

@@ -13,8 +13,10 @@ from typing import Any
 from django.utils.html import escape
 
 from communications import rendering
-from communications.catalogue import Kind, site_variables
+from communications.catalogue import PROMOTIONAL, Kind, site_variables
 from communications.rendering import Rendered
+
+LINKS = ("unsubscribe_url", "preferences_url")
 
 
 class Press:
@@ -31,19 +33,31 @@ class Press:
             for number, (name, variable) in enumerate(kind.by_name.items())
             if name not in own
         }
+        self._links = {}
+        if kind.purpose == PROMOTIONAL:  # how to stop them stands below
+            self._links = {name: f"https://{stamp}9{place}z.invalid/" for place, name in enumerate(LINKS)}
+        self._marks |= self._links
         self._names = {mark: name for name, mark in self._marks.items()}
         self._pattern = re.compile(rf"https://{stamp}[0-9]+z\.invalid/|{stamp}[0-9]+z")
-        made = rendering.render(words, kind=kind, channel=channel, language=language, variables=self._marks)
+        made = rendering.render(
+            words, kind=kind, channel=channel, language=language, variables=self._marks, links=self._links
+        )
         left = "".join(self._pattern.sub("", part) for part in (made.subject, made.text, made.html))
         # A mark that the layout cut in two cannot be filled in; such words are laid out for each person.
         self._made = made if stamp not in left else None
 
-    def print(self, variables: Mapping[str, Any]) -> Rendered:
-        """Return the message with the values filled in, escaped where it is HTML. No value brings in a line end."""
-        values = {name: rendering.one_line(str(variables.get(name, ""))) for name in self._marks}
+    def print(self, variables: Mapping[str, Any], links: Mapping[str, str] | None = None) -> Rendered:
+        """Return the message with the values filled in, escaped where it is HTML. No value brings in a line end.
+
+        `links` stand below a promotion, as rendering.render takes them.
+        """
+        given = {**variables, **(links or {})}
+        values = {name: rendering.one_line(str(given.get(name, ""))) for name in self._marks}
         if self._made is None:
             words, kind, channel, language = self._plain
-            return rendering.render(words, kind=kind, channel=channel, language=language, variables=values)
+            return rendering.render(
+                words, kind=kind, channel=channel, language=language, variables=values, links=links
+            )
         plain = self._filled(self._made.text, values)
         if not self._made.html:
             plain = plain.translate(rendering._TO_GSM7)

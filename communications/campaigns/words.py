@@ -11,7 +11,7 @@ from django.db import transaction
 from django.utils.translation import gettext as _
 
 from communications import rendering
-from communications.catalogue import EMAIL, KINDS
+from communications.catalogue import EMAIL, KINDS, PROMOTIONAL
 from communications.models import Campaign, OwnWords
 from communications.services import wording
 from communications.services.wording import Draft
@@ -79,8 +79,14 @@ def shown(
 ) -> rendering.Rendered:
     """Return the message as somebody with these values would get it; samples where a value is missing."""
     known = KINDS[kind]
+    here = f"{settings.SITE_URL}/#"
     return rendering.render(
-        words, kind=known, channel=channel, language=language, variables={**known.sample, **values}
+        words,
+        kind=known,
+        channel=channel,
+        language=language,
+        variables={**known.sample, **values},
+        links={"unsubscribe_url": here, "preferences_url": here} if known.purpose == PROMOTIONAL else None,
     )
 
 
@@ -121,7 +127,7 @@ def send_test(campaign: Campaign, *, channel: str, language: str, to: str, by: A
             "offer_url": f"{settings.SITE_URL}/?code={campaign.promo_code}",
         }
     with transaction.atomic():
-        message = queue_message(
+        queue_message(
             kind=campaign.kind,
             channel=channel,
             to=to,
@@ -129,9 +135,8 @@ def send_test(campaign: Campaign, *, channel: str, language: str, to: str, by: A
             variables=values,
             dedupe_key=f"test:{uuid.uuid4()}",
             user=by,
+            campaign_key=f"test:{campaign.key}",
         )
-        assert message is not None  # there is an address
-        type(message).objects.filter(pk=message.pk).update(campaign_key=f"test:{campaign.key}")
         audit.record(
             actor=by, action="campaign_tested", subject=f"campaign:{campaign.pk}", data={"channel": channel}
         )

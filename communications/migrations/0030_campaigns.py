@@ -8,7 +8,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("communications", "0007_suppressed_and_many"),
+        ("communications", "0008_consent"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -10,6 +10,15 @@ from communications.models.campaign import (
     Recipient,
 )
 from communications.models.channel import Channel
+from communications.models.consent import (
+    ConsentEntry,
+    ConsentSource,
+    ConsentState,
+    InboundText,
+    Keyword,
+    Suppression,
+    SuppressionCause,
+)
 from communications.models.message import MESSAGE_TRANSITIONS, DeliveryEvent, Message, MessageStatus
 from communications.models.own_words import OwnWords
 from communications.models.template import MessageTemplate, TemplateVersion
@@ -22,12 +31,19 @@ __all__ = [
     "Campaign",
     "CampaignStatus",
     "Channel",
+    "ConsentEntry",
+    "ConsentSource",
+    "ConsentState",
     "DeliveryEvent",
     "EmergencyAlert",
+    "InboundText",
+    "Keyword",
     "Message",
     "MessageStatus",
     "MessageTemplate",
     "OwnWords",
     "Recipient",
+    "Suppression",
+    "SuppressionCause",
     "TemplateVersion",
 ]

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime
+from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
 
-from communications.catalogue import SMS
-from communications.models import MESSAGE_TRANSITIONS, DeliveryEvent, Message, MessageStatus
+from communications.catalogue import EMAIL, SMS
+from communications.models import (
+    MESSAGE_TRANSITIONS,
+    ConsentSource,
+    DeliveryEvent,
+    Message,
+    MessageStatus,
+    SuppressionCause,
+)
+from communications.services import consent
 from foundation.transitions import change_status
 
 
@@ -42,6 +51,7 @@ def record_delivery(
         )
         if not is_new:
             return None
+        _heed(message, kind, to_status, detail, now=occurred_at or timezone.now())
         is_about_an_earlier_attempt = bool(
             message.channel == SMS
             and message.provider_ref
@@ -64,6 +74,23 @@ def record_delivery(
                 message.provider_ref = provider_ref[:200]
             message.save()
     return message
+
+
+def _heed(message: Message, kind: str, to_status: str | None, detail: str, *, now: datetime) -> None:
+    """Draw what follows for the address: one that does not exist, a spam report, an unsubscription at the provider."""
+    address: dict[str, Any] = {"channel": message.channel, "address": message.to, "now": now}
+    if not message.to:  # erased meanwhile
+        return
+    if message.channel == EMAIL and kind == "bounced" and to_status == MessageStatus.BOUNCED:
+        consent.suppress(
+            **address, cause=SuppressionCause.HARD_BOUNCE, detail=_clean(detail), message=message
+        )
+    elif kind == "complained":
+        consent.suppress(
+            **address, cause=SuppressionCause.SPAM_REPORT, detail=_clean(detail), message=message
+        )
+    elif kind == "unsubscribed":
+        consent.record_consent(**address, is_granted=False, source=ConsentSource.PROVIDER)
 
 
 def _clean(text: str) -> str:

@@ -12,13 +12,13 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import transaction
-from django.utils import timezone
+from django.utils import timezone as clock
 from django.utils.module_loading import import_string
 from django.utils.translation import gettext_lazy as _
 
 from communications import rendering
 from communications.campaigns.words import words_for
-from communications.catalogue import EMAIL, KINDS
+from communications.catalogue import EMAIL, KINDS, PROMOTIONAL, TRANSACTIONAL
 from communications.models import MESSAGE_TRANSITIONS, Message, MessageStatus, TemplateVersion
 from communications.senders import sender_for
 from communications.senders.base import (
@@ -30,6 +30,7 @@ from communications.senders.base import (
     Rejected,
     Unavailable,
 )
+from communications.services import consent, quiet, unsubscribe
 from communications.services.wording import version_for
 from foundation import audit
 from foundation.errors import DomainError, InvalidInput
@@ -48,9 +49,19 @@ _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,4})?")
 
 
+RETRIABLE = (
+    MessageStatus.FAILED,
+    MessageStatus.BOUNCED,
+    MessageStatus.MAYBE_SENT,
+    MessageStatus.SUPPRESSED,
+)
+
+
 class CannotRetry(DomainError):
     code = "cannot_retry"
-    message = _("Only a message that failed, bounced or may not have left can be sent again.")
+    message = _(
+        "Only a message that failed, bounced, was not sent on purpose or may not have left can be sent again."
+    )
 
 
 def was_queued(dedupe_key: str) -> bool:
@@ -72,13 +83,15 @@ def queue_message(
     qr_text: str = "",
     attachment: str = "",
     user: Any = None,
+    timezone: str = "",
+    campaign_key: str = "",
 ) -> Message | None:
     """Put a message into the outbox in the caller's transaction; a worker sends it after the commit.
 
     A dedupe_key that was used before returns the earlier message and sends nothing. No address: None. An address that nobody can
     be reached at is no reason to undo what the message tells of (a payment, a refund): it is queued, and the attempt to send it
     fails, where staff see it. `attachment` ("maker:name") is made when the message is sent, by the function that settings.MESSAGE_ATTACHMENTS
-    names for the maker. Raises ValueError for a kind or channel that does not exist.
+    names for the maker. `timezone` (an IANA name) is where the person is, for quiet hours. Raises ValueError for an unknown kind or channel.
     """
     known = KINDS.get(kind)
     if known is None or channel not in known.channels:
@@ -107,8 +120,10 @@ def queue_message(
                 "attachment": attachment,
                 "reference": reference,
                 "user": user if getattr(user, "pk", None) else None,
+                "timezone": timezone[:64],
+                "campaign_key": campaign_key[:60],
                 "tries_left": TRIES,
-                "due_at": timezone.now(),
+                "due_at": clock.now(),
             },
         )
         if is_new:
@@ -151,7 +166,14 @@ def send(message_id: str | uuid.UUID, *, now: datetime) -> Message | None:
     message = _claim(message_id, now=now)
     if message is None:
         return None
-    kind = KINDS[message.kind]
+    kind, purpose = KINDS[message.kind], purpose_of(message)
+    if purpose == PROMOTIONAL:
+        later = quiet.next_allowed(now, timezone=message.timezone)
+        if later > now:
+            return _record_quiet(message, later)
+    verdict = consent.may_receive(purpose=purpose, channel=message.channel, address=message.to)
+    if not verdict.is_allowed:
+        return _record_suppressed(message, verdict.reason, verdict.words)
     try:
         check_address(message.channel, message.to)
         version = _words_of(message)
@@ -162,6 +184,7 @@ def send(message_id: str | uuid.UUID, *, now: datetime) -> Message | None:
             language=message.language,
             variables=message.variables,
             has_qr=bool(message.qr_text),
+            links=unsubscribe.links_for(message) if kind.purpose == PROMOTIONAL else None,
         )
         receipt = sender_for(message.channel).send(envelope_of(message, rendered))
     except OutcomeUnknown as error:
@@ -176,6 +199,11 @@ def send(message_id: str | uuid.UUID, *, now: datetime) -> Message | None:
         logger.exception("Message %s cannot be written", message.pk)
         return _record_failed(message, "not_writable", f"{type(error).__name__}: {error}")
     return _record_sent(message, receipt, version, rendered, now=now)
+
+
+def purpose_of(message: Message) -> str:
+    """Return what the message is for; a test goes to whom staff named and is no promotion."""
+    return TRANSACTIONAL if message.dedupe_key.startswith("test:") else KINDS[message.kind].purpose
 
 
 def _words_of(message: Message) -> Any:
@@ -221,6 +249,7 @@ def envelope_of(message: Message, rendered: rendering.Rendered) -> Envelope:
         calendar=CalendarEntry.from_json(message.calendar) if message.calendar else None,
         qr_text=message.qr_text,
         attachments=_attachments(message),
+        headers=unsubscribe.headers_for(message) if KINDS[message.kind].purpose == PROMOTIONAL else {},
     )
 
 
@@ -292,6 +321,35 @@ def _record_failed(sent: Message, code: str, text: str) -> Message:
     return message
 
 
+def _record_suppressed(sent: Message, code: str, text: str) -> Message:
+    """Note that the message is not sent on purpose. The try that was counted is given back."""
+    with transaction.atomic(durable=True):
+        message = _locked(sent)
+        if message.status == MessageStatus.SENDING and _is_ours(message, sent.attempts):
+            change_status(message, MessageStatus.SUPPRESSED, MESSAGE_TRANSITIONS)
+            message.error_code, message.error_text = code[:60], text[:500]
+            message.tries_left += 1
+            message.save(update_fields=["status", "error_code", "error_text", "tries_left"])
+    return message
+
+
+def _record_quiet(sent: Message, later: datetime) -> Message:
+    """Let the message wait for the end of the recipient's quiet hours. The try that was counted is given back."""
+    with transaction.atomic(durable=True):
+        message = _locked(sent)
+        if message.status == MessageStatus.SENDING and _is_ours(message, sent.attempts):
+            change_status(message, MessageStatus.QUEUED, MESSAGE_TRANSITIONS)
+            message.due_at = later
+            message.tries_left += 1
+            message.error_code, message.error_text = (
+                "quiet_hours",
+                str(_("It waits for the end of quiet hours.")),
+            )
+            message.save(update_fields=["status", "due_at", "error_code", "error_text", "tries_left"])
+            _defer_sending(message, at=later)
+    return message
+
+
 def _record_unavailable(sent: Message, error: Unavailable, *, now: datetime) -> Message:
     if not sent.tries_left:
         return _record_failed(sent, error.code, error.text)
@@ -357,7 +415,7 @@ def retry(message: Message, *, by: Any, reason: str = "") -> Message:
     """Queue a message again that failed, bounced or may not have left. Raises CannotRetry."""
     with transaction.atomic():
         message = _locked(message)
-        if message.status not in (MessageStatus.FAILED, MessageStatus.BOUNCED, MessageStatus.MAYBE_SENT):
+        if message.status not in RETRIABLE:
             raise CannotRetry
         if rendering.HIDDEN in message.variables.values():
             raise CannotRetry(
@@ -365,7 +423,7 @@ def retry(message: Message, *, by: Any, reason: str = "") -> Message:
             )
         change_status(message, MessageStatus.QUEUED, MESSAGE_TRANSITIONS)
         message.tries_left, message.was_resent = TRIES, False
-        message.due_at = timezone.now()
+        message.due_at = clock.now()
         message.error_code = message.error_text = message.provider_ref = ""
         message.save()
         audit.record(actor=by, action="message_retried", subject=f"message:{message.pk}", reason=reason)

@@ -84,7 +84,7 @@ def test_from_the_first_form_to_the_schedule() -> None:
     message = Message.objects.get()
     assert (message.to, message.campaign_key) == ("sam@staff.example", f"test:campaign:{campaign.pk}")
     page = client.get(at("schedule", campaign)).content.decode()
-    assert "gave no consent" in page and "ad•••@example.com" in page and "ada@example.com" not in page
+    assert "They never agreed" in page and "ad•••@example.com" in page and "ada@example.com" not in page
     refused = client.post(at("schedule", campaign), {"when": "later", "start_local": "2020-01-01T10:00"})
     assert refused.status_code == 422
     start = (timezone.now() + timedelta(days=3)).strftime("%Y-%m-%dT10:00")

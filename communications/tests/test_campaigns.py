@@ -72,6 +72,10 @@ def test_everybody_gets_it_once_with_their_own_words(wire: Any) -> None:
     assert statuses() == {"sent": 7}
     mail = next(mail for mail in wire.received if "p0003@" in str(mail["personalizations"]))
     assert "Person p0003" in mail["content"][0]["value"] and "Person p0003" in mail["content"][1]["value"]
+    assert (
+        "One-Click" in mail["headers"]["List-Unsubscribe-Post"]
+        and "/unsubscribe/" in mail["content"][0]["value"]
+    )
     message = Message.objects.get(to="p0003@example.com")
     assert (message.campaign_key, message.kind, message.attempts) == (campaign.key, "promotion", 1)
     assert "Person p0003" in message.body_text
@@ -284,10 +288,11 @@ def test_the_press_prints_what_rendering_renders() -> None:
         "customer_name": 'Ada <b>"&amp;\r\nBcc: eve@example.com',
         "offer_url": "https://x.example/?a=1&b=2",
     }
-    printed = Press(words_, kind=kind, channel="email", language="en").print(values)
+    links = {"unsubscribe_url": "https://x.example/u/a&b", "preferences_url": "https://x.example/p"}
+    printed = Press(words_, kind=kind, channel="email", language="en").print(values, links)
     plain = rendering.render(
         words_, kind=kind, channel="email", language="en",
-        variables={name: rendering.one_line(value) for name, value in values.items()},
+        variables={name: rendering.one_line(value) for name, value in values.items()}, links=links,
     )  # fmt: skip
     assert (printed.subject, printed.text) == (plain.subject, plain.text)
     assert html.unescape(printed.html) == html.unescape(plain.html)

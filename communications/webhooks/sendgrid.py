@@ -91,9 +91,10 @@ def record_event(sender: Any, event: AnymailTrackingEvent, esp_name: str, **_arg
     event_id = (
         event.event_id or hashlib.sha256(json.dumps(event.esp_event, sort_keys=True).encode()).hexdigest()
     )
+    is_blocked = (event.esp_event or {}).get("type") == "blocked"  # refused this time; the address exists
     record_delivery(
         event_id=f"{esp_name}:{event_id}",
-        kind=event.event_type,
+        kind="blocked" if event.event_type == EventType.BOUNCED and is_blocked else event.event_type,
         to_status=STATUS_OF.get(event.event_type),
         message_id=str(metadata.get("message_id", "")),
         provider_ref=str(event.message_id or ""),

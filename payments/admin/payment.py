@@ -101,7 +101,7 @@ class RefundInline(ReadOnlyInline, TabularInline):
 @admin.register(Payment)
 class PaymentAdmin(ReadOnlyAdmin):
     list_display = [
-        "booking_link", "status_badge", "amount_text", "captured_text", "refunded_text", "method_label", "reference", "made",
+        "booking_link", "status_badge", "amount_text", "refunded_text", "method_label", "reference", "made",
     ]  # fmt: skip
     list_display_links = ["status_badge", "amount_text"]
     list_filter = ["status", "provider", "currency", "created_at"]

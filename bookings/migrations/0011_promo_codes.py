@@ -8,7 +8,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("bookings", "0009_taken_back"),
+        ("bookings", "0010_offers"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
