@@ -6,6 +6,7 @@ from bookings.models.booking import TRANSITIONS, Booking, BookingEvent, Quote
 from bookings.models.cancellation import Cancellation, CancellationPolicy, PolicyTier
 from bookings.models.capacity import CapacityGate, Occupancy
 from bookings.models.car_park import CarPark, Operator, Pool, Product
+from bookings.models.reminder import Reminder
 from bookings.models.tariff import Tariff, TariffRule
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Pool",
     "Product",
     "Quote",
+    "Reminder",
     "Tariff",
     "TariffRule",
 ]

@@ -122,6 +122,11 @@ class Booking(models.Model):
         indexes = [
             models.Index(fields=["user", "-start_at"], name="booking_by_customer"),
             models.Index(fields=["status", "start_at"], name="booking_by_status"),
+            models.Index(
+                fields=["end_at"],
+                condition=models.Q(status__in=["confirmed", "arrived"]),
+                name="booking_by_return",
+            ),
             models.Index(Lower("driver_email"), name="booking_by_email"),
             models.Index(
                 fields=["pool", "hold_expires_at"],
