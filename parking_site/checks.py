@@ -65,6 +65,9 @@ def business_rules_are_readable(app_configs: Any, **kwargs: Any) -> list[CheckMe
         problems.append(
             _error("E008", "QUIET_HOURS", "cannot be read", "Write two times such as 21:00-08:00.")
         )
+    if any(not 1 <= hours <= 336 for hours in settings.REMINDER_HOURS):
+        hint = "Write whole hours from 1 to 336 such as 24,2, or nothing for never."
+        problems.append(_error("E008", "REMINDER_HOURS", "is out of range", hint))
     try:
         ZoneInfo(settings.HOME_TIMEZONE)
     except (ZoneInfoNotFoundError, ValueError):

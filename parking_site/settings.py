@@ -380,6 +380,8 @@ CAMPAIGN_PROMO_CODES = "bookings.audience.promo_codes"
 ALERT_AUDIENCE = "bookings.audience.cars"
 # Jobs that send one campaign side by side. Each is short and comes after every other message.
 CAMPAIGN_LANES = env.int("CAMPAIGN_LANES", default=2)
+# Who says whether a queued message is still true when it leaves: the checker's name on the message -> the function that gets the rest.
+MESSAGE_CONDITIONS = {"reminder": "bookings.services.remind.still_due"}
 
 # --- Business rules ---------------------------------------------------------------------------------------------
 QUOTE_LIFETIME_MINUTES = env.int("QUOTE_LIFETIME_MINUTES", default=30)
@@ -390,6 +392,8 @@ BOOKABLE_UP_TO_DAYS_AHEAD = env.int("BOOKABLE_UP_TO_DAYS_AHEAD", default=365)
 LONGEST_STAY_DAYS = env.int("LONGEST_STAY_DAYS", default=90)
 # A refund that staff ask for above this ("USD:200.00", "JPY:30000") waits for another person; a currency not named never does.
 REFUND_APPROVAL_ABOVE = env.list("REFUND_APPROVAL_ABOVE", default=[])
+# How many hours before drop-off, and before return, a customer is reminded.
+REMINDER_HOURS = env.list("REMINDER_HOURS", cast=int, default=[24, 2])
 OPEN_HOLDS_PER_CUSTOMER = env.int("OPEN_HOLDS_PER_CUSTOMER", default=5)
 RATE_LIMITS_ENABLED = env.bool("RATE_LIMITS_ENABLED", default=True)
 # The header that our own proxy overwrites with the caller's address. Empty: the socket's address is the caller's.

@@ -7,6 +7,7 @@ from bookings.models.cancellation import Cancellation, CancellationPolicy, Polic
 from bookings.models.capacity import CapacityGate, Occupancy
 from bookings.models.car_park import CarPark, Operator, Pool, Product
 from bookings.models.promo import PromoCode, PromoUse
+from bookings.models.reminder import Reminder
 from bookings.models.tariff import Tariff, TariffRule
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "PromoCode",
     "PromoUse",
     "Quote",
+    "Reminder",
     "Tariff",
     "TariffRule",
 ]

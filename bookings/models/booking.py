@@ -130,6 +130,11 @@ class Booking(models.Model):
         indexes = [
             models.Index(fields=["user", "-start_at"], name="booking_by_customer"),
             models.Index(fields=["status", "start_at"], name="booking_by_status"),
+            models.Index(
+                fields=["end_at"],
+                condition=models.Q(status__in=["confirmed", "arrived"]),
+                name="booking_by_return",
+            ),
             models.Index(Lower("driver_email"), name="booking_by_email"),
             models.Index(fields=["driver_phone"], name="booking_by_phone"),
             models.Index(

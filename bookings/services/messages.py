@@ -12,6 +12,7 @@ from django.utils.translation import override
 from bookings.models import Amendment, Booking, BookingEvent
 from bookings.services.access import manage_url
 from communications.catalogue import KINDS
+from communications.models import Message
 from communications.senders.base import CalendarEntry
 from communications.services.outbox import queue_message
 
@@ -63,6 +64,29 @@ def queue_booking_confirmation(booking: Booking) -> None:
             qr_text=booking.reference,
             user=booking.user,
         )
+
+
+def queue_reminder(booking: Booking, *, about: str, once: str, condition: str = "") -> list[Message]:
+    """Queue a reminder of drop-off or return on both channels, in the caller's transaction; `once` is what a repeat is measured by."""
+    variables = _pass_and_place(booking)
+    queued = [
+        queue_message(
+            kind=f"{about}_reminder",
+            channel=channel,
+            to=to,
+            to_name=booking.driver_name,
+            language=booking.contact_language,
+            variables=variables,
+            dedupe_key=f"{booking.reference}:{about}_reminder:{once}:{channel}",
+            reference=booking.reference,
+            qr_text=booking.reference if about == "drop_off" else "",
+            user=booking.user,
+            timezone=booking.airport.timezone,
+            condition=condition,
+        )
+        for channel, to in _addresses(booking)
+    ]
+    return [message for message in queued if message is not None]
 
 
 def queue_booking_amended(booking: Booking, event: BookingEvent, *, amendment: Amendment | None) -> None:

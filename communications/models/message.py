@@ -79,6 +79,8 @@ class Message(models.Model):
     )
     # Where the person is, for quiet hours; empty: where the operator is.
     timezone = models.CharField(_("recipient's time zone"), max_length=64, blank=True)
+    # "checker:what", asked when it leaves: see settings.MESSAGE_CONDITIONS.
+    condition = models.CharField(_("sent only if"), max_length=120, blank=True)
     # What it is one of many of: "campaign:<id>", "alert:<id>".
     campaign_key = models.CharField(_("campaign"), max_length=60, blank=True, db_index=True)
     fallback_of = models.ForeignKey(

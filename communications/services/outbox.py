@@ -85,13 +85,15 @@ def queue_message(
     user: Any = None,
     timezone: str = "",
     campaign_key: str = "",
+    condition: str = "",
 ) -> Message | None:
     """Put a message into the outbox in the caller's transaction; a worker sends it after the commit.
 
     A dedupe_key that was used before returns the earlier message and sends nothing. No address: None. An address that nobody can
     be reached at is no reason to undo what the message tells of (a payment, a refund): it is queued, and the attempt to send it
     fails, where staff see it. `attachment` ("maker:name") is made when the message is sent, by the function that settings.MESSAGE_ATTACHMENTS
-    names for the maker. `timezone` (an IANA name) is where the person is, for quiet hours. Raises ValueError for an unknown kind or channel.
+    names for the maker. `timezone` (an IANA name) is where the person is, for quiet hours; `condition` ("checker:what") is
+    asked again when it leaves (settings.MESSAGE_CONDITIONS). Raises ValueError for an unknown kind or channel.
     """
     known = KINDS.get(kind)
     if known is None or channel not in known.channels:
@@ -122,6 +124,7 @@ def queue_message(
                 "user": user if getattr(user, "pk", None) else None,
                 "timezone": timezone[:64],
                 "campaign_key": campaign_key[:60],
+                "condition": condition,
                 "tries_left": TRIES,
                 "due_at": clock.now(),
             },
@@ -174,6 +177,8 @@ def send(message_id: str | uuid.UUID, *, now: datetime) -> Message | None:
     verdict = consent.may_receive(purpose=purpose, channel=message.channel, address=message.to)
     if not verdict.is_allowed:
         return _record_suppressed(message, verdict.reason, verdict.words)
+    if not _still_holds(message.condition):
+        return _record_suppressed(message, "no_longer_true", str(_("What it tells is not true any more.")))
     try:
         check_address(message.channel, message.to)
         version = _words_of(message)
@@ -211,6 +216,12 @@ def _words_of(message: Message) -> Any:
     if KINDS[message.kind].has_own_words and message.campaign_key:
         return words_for(message.campaign_key.removeprefix("test:"), message.channel, message.language)
     return version_for(message.kind, message.channel, message.language)
+
+
+def _still_holds(condition: str) -> bool:
+    """Ask whoever queued the message whether it is still true, by the function that settings.MESSAGE_CONDITIONS names."""
+    checker, _colon, what = condition.partition(":")
+    return not checker or bool(import_string(settings.MESSAGE_CONDITIONS[checker])(what))
 
 
 def _claim(message_id: str | uuid.UUID, *, now: datetime) -> Message | None:

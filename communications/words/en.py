@@ -58,6 +58,33 @@ TEMPLATES: dict[tuple[str, str], Words] = {
     ("booking_confirmation", "sms"): Words(
         body="{{ reference }}: {{ car_park_name }}, {{ airport_iata }}. Drop-off {{ drop_off_date }} {{ drop_off_time }}. {{ manage_url }}"
     ),
+    ("drop_off_reminder", "email"): Words(
+        subject="{{ airport_iata }}, {{ drop_off_date }}, {{ drop_off_time }}: your parking",
+        heading="See you at {{ drop_off_time }}, {{ customer_name }}",
+        body=(
+            "Your space at {{ car_park_name }} is ready. Drop-off: {{ drop_off_local }}, airport time.\n\n"
+            "{{ address }}\n\n{{ directions }}\n\n"
+            "The cameras know {{ plate }}. Running late or early, or another car? Change the booking here."
+        ),
+        button_label="Open the booking",
+        button_variable="manage_url",
+    ),
+    ("drop_off_reminder", "sms"): Words(
+        body="{{ reference }}: drop-off {{ drop_off_date }} {{ drop_off_time }}, {{ car_park_name }}, {{ airport_iata }}. {{ manage_url }}"
+    ),
+    ("return_reminder", "email"): Words(
+        subject="{{ reference }}: collect your car on {{ return_date }}, {{ return_time }}",
+        heading="Welcome back soon, {{ customer_name }}",
+        body=(
+            "Your stay at {{ car_park_name }} ends {{ return_local }}, airport time.\n\n{{ address }}\n\n{{ directions }}\n\n"
+            "Is your flight later? Make the stay longer before it ends: it costs less than overstaying."
+        ),
+        button_label="Open the booking",
+        button_variable="manage_url",
+    ),
+    ("return_reminder", "sms"): Words(
+        body="{{ reference }}: your stay at {{ car_park_name }} ends {{ return_date }} {{ return_time }}. Later? Change it: {{ manage_url }}"
+    ),
     ("payment_confirmation", "email"): Words(
         subject="Payment received for {{ reference }}: {{ amount }}",
         heading="We have received {{ amount }}",

@@ -59,7 +59,7 @@ CREATE TRIGGER bookings_promo_use_follows AFTER UPDATE OF status ON bookings_boo
 
 
 class Migration(migrations.Migration):
-    dependencies = [("bookings", "0011_promo_codes")]
+    dependencies = [("bookings", "0012_promo_codes")]
     operations = [
         migrations.RunSQL(
             TAKE,

@@ -8,7 +8,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("bookings", "0010_offers"),
+        ("bookings", "0011_reminders"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
