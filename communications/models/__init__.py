@@ -1,5 +1,6 @@
 """The post office's books."""
 
+from communications.models.budget import SmsBreaker, SmsScope, SmsShare, SmsSpend
 from communications.models.channel import Channel
 from communications.models.consent import (
     ConsentEntry,
@@ -25,6 +26,10 @@ __all__ = [
     "Message",
     "MessageStatus",
     "MessageTemplate",
+    "SmsBreaker",
+    "SmsScope",
+    "SmsShare",
+    "SmsSpend",
     "Suppression",
     "SuppressionCause",
     "TemplateVersion",

@@ -226,4 +226,10 @@ TEMPLATES: dict[tuple[str, str], Words] = {
             "{{ cause }} We see to it. Write to {{ support_email }} if we should send it another way."
         ),
     ),
+    ("staff_message", "email"): Words(
+        subject="A message from {{ site_name }}",
+        heading="A message from {{ site_name }}",
+        body="Hello {{ customer_name }},\n\n{{ text }}",
+    ),
+    ("staff_message", "sms"): Words(body="{{ text }}"),
 }
