@@ -408,6 +408,12 @@ KINDS: dict[str, Kind] = {
             purpose=EMERGENCY,
             has_own_words=True,
         ),
+        Kind(
+            "staff_message",
+            _("Message from staff"),
+            (CUSTOMER, Variable("text", _("What staff wrote"), "Your shuttle leaves from bay 4 today.")),
+            has_sms=True,
+        ),
     )
 }
 KIND_CHOICES = [(kind.code, kind.label) for kind in KINDS.values()]

@@ -372,6 +372,20 @@ ADDRESS_KEY = env.str(
 HOME_TIMEZONE = env.str("HOME_TIMEZONE", default="Europe/London")
 # When no promotion is sent, by the recipient's clock. The same time twice: never quiet.
 QUIET_HOURS = env.str("QUIET_HOURS", default="21:00-08:00")
+# Segments a UTC day: to one number, one prefix, one country, in all. Bookings and payments have a purse of their own.
+SMS_LIMITS = {
+    "bookings": env.list("SMS_LIMITS_BOOKINGS", cast=int, default=[30, 3000, 30000, 50000]),
+    "other": env.list("SMS_LIMITS_OTHER", cast=int, default=[5, 500, 5000, 20000]),
+}
+# So many different numbers of one prefix in a day, outside bookings, look like somebody who earns by it.
+SMS_BREAKER_NUMBERS = env.int("SMS_BREAKER_NUMBERS", default=100)
+# Where SMS outside bookings may go. Premium numbers are never texted.
+SMS_COUNTRIES = env.list(
+    "SMS_COUNTRIES",
+    default="AT AU BE CA CH CZ DE DK ES FI FR GB GR HU IE IT LU NL NO NZ PL PT SE US".split(),  # noqa: SIM905
+)
+# What a segment costs until the provider says what it did cost.
+SMS_PRICE_ESTIMATE = env.str("SMS_PRICE_ESTIMATE", default="USD:0.05")
 # What a message may bring along, made when it is sent: the maker's name on the message -> the function that gets the rest.
 MESSAGE_ATTACHMENTS = {"document": "payments.queries.documents_for_message"}
 # Who campaigns and emergency alerts write to, and what a campaign's promo code brought: asked by name, for the post office knows no bookings.
@@ -406,6 +420,7 @@ RATE_LIMITS = {
     "register": env.list("RATE_LIMIT_REGISTER", default=["20/h", "5/h"]),
     "quotes": env.list("RATE_LIMIT_QUOTES", default=["240/m", "120/m"]),
     "bookings": env.list("RATE_LIMIT_BOOKINGS", default=["60/m", "20/m"]),
+    "messages": env.list("RATE_LIMIT_MESSAGES", default=["60/m", "30/m"]),
     "methods": env.list(
         "RATE_LIMIT_METHODS", default=["60/m", "10/m"]
     ),  # saving cards: where stolen ones are tried

@@ -13,6 +13,7 @@ urlpatterns = [
     path("api/schema", SchemaView.as_view(), name="api-schema"),
     path("api/docs", DocsView.as_view(), name="api-docs"),
     path("api/", include("accounts.api.urls")),
+    path("api/", include("communications.api.urls")),
     path("api/", include("bookings.api.urls")),
     path("api/", include("payments.api.urls")),
     re_path(r"^api(/.*)?$", unknown_path),

@@ -46,11 +46,11 @@ def place_and_times(booking: Booking) -> Variables:
     }
 
 
-def queue_booking_confirmation(booking: Booking) -> None:
-    """Queue the confirmation by e-mail and SMS, in the caller's transaction. A repeat sends nothing."""
+def queue_booking_confirmation(booking: Booking, *, once: str = "") -> list[Message]:
+    """Queue the confirmation by e-mail and SMS, in the caller's transaction. A repeat with the same `once` sends nothing."""
     variables = _pass_and_place(booking)
     calendar = calendar_entry(booking)
-    for channel, to in _addresses(booking):
+    queued = [
         queue_message(
             kind="booking_confirmation",
             channel=channel,
@@ -58,12 +58,15 @@ def queue_booking_confirmation(booking: Booking) -> None:
             to_name=booking.driver_name,
             language=booking.contact_language,
             variables=variables,
-            dedupe_key=f"{booking.reference}:booking_confirmation:{channel}",
+            dedupe_key=":".join(filter(None, (booking.reference, "booking_confirmation", once, channel))),
             reference=booking.reference,
             calendar=calendar,
             qr_text=booking.reference,
             user=booking.user,
         )
+        for channel, to in _addresses(booking)
+    ]
+    return [message for message in queued if message is not None]
 
 
 def queue_reminder(booking: Booking, *, about: str, once: str, condition: str = "") -> list[Message]:

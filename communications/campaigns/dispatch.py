@@ -21,10 +21,11 @@ from django.db import connection, transaction
 from django.db.models import Min, Q
 from django.utils import timezone
 
+from communications import rendering
 from communications.campaigns import words
 from communications.campaigns.people import reason_text
 from communications.campaigns.press import Press
-from communications.catalogue import EMERGENCY, KINDS, PROMOTIONAL
+from communications.catalogue import EMERGENCY, KINDS, PROMOTIONAL, SMS
 from communications.models import (
     ALERT_TRANSITIONS,
     CAMPAIGN_TRANSITIONS,
@@ -39,7 +40,7 @@ from communications.models import (
 from communications.rendering import Rendered
 from communications.senders import sender_for
 from communications.senders.base import OutcomeUnknown, Rejected, Unavailable
-from communications.services import outbox, quiet, unsubscribe
+from communications.services import budget, outbox, quiet, unsubscribe
 from communications.services.consent import allowed_addresses
 from foundation.jobs import defer
 from foundation.transitions import change_status
@@ -350,6 +351,8 @@ class _Desk:
             is_offer = KINDS[message.kind].purpose == PROMOTIONAL
             links = unsubscribe.links_for(message) if is_offer else None
             rendered = self._press(message).print(message.variables, links)
+            if message.channel == SMS:
+                budget.spend(message, segments=rendering.sms_segments(rendered.text), now=clock())
             receipt = self._way(message.channel).send(outbox.envelope_of(message, rendered))
         except Unavailable as error:
             # Nobody's fault but the provider's: it costs no try, and the campaign waits.
@@ -360,6 +363,8 @@ class _Desk:
             self._ended(message, MessageStatus.MAYBE_SENT, error.code, error.text, due=due)
         except Rejected as error:
             self._ended(message, MessageStatus.FAILED, error.code, error.text)
+        except budget.BudgetExceeded as error:
+            self._ended(message, MessageStatus.FAILED, error.code, str(error.message))
         except (LookupError, ValueError, TypeError) as error:
             logger.exception("Message %s cannot be written", message.pk)
             self._ended(message, MessageStatus.FAILED, "not_writable", f"{type(error).__name__}: {error}")

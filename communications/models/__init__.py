@@ -1,5 +1,6 @@
 """The post office's books."""
 
+from communications.models.budget import SmsBreaker, SmsScope, SmsShare, SmsSpend
 from communications.models.campaign import (
     ALERT_TRANSITIONS,
     CAMPAIGN_TRANSITIONS,
@@ -43,6 +44,10 @@ __all__ = [
     "MessageTemplate",
     "OwnWords",
     "Recipient",
+    "SmsBreaker",
+    "SmsScope",
+    "SmsShare",
+    "SmsSpend",
     "Suppression",
     "SuppressionCause",
     "TemplateVersion",

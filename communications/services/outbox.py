@@ -18,7 +18,7 @@ from django.utils.translation import gettext_lazy as _
 
 from communications import rendering
 from communications.campaigns.words import words_for
-from communications.catalogue import EMAIL, KINDS, PROMOTIONAL, TRANSACTIONAL
+from communications.catalogue import EMAIL, KINDS, PROMOTIONAL, SMS, TRANSACTIONAL
 from communications.models import MESSAGE_TRANSITIONS, Message, MessageStatus, TemplateVersion
 from communications.senders import sender_for
 from communications.senders.base import (
@@ -30,7 +30,7 @@ from communications.senders.base import (
     Rejected,
     Unavailable,
 )
-from communications.services import consent, quiet, unsubscribe
+from communications.services import budget, consent, quiet, unsubscribe
 from communications.services.wording import version_for
 from foundation import audit
 from foundation.errors import DomainError, InvalidInput
@@ -191,6 +191,8 @@ def send(message_id: str | uuid.UUID, *, now: datetime) -> Message | None:
             has_qr=bool(message.qr_text),
             links=unsubscribe.links_for(message) if kind.purpose == PROMOTIONAL else None,
         )
+        if message.channel == SMS:
+            budget.spend(message, segments=rendering.sms_segments(rendered.text), now=now)
         receipt = sender_for(message.channel).send(envelope_of(message, rendered))
     except OutcomeUnknown as error:
         return _record_unknown(message, error, now=now)
@@ -198,6 +200,8 @@ def send(message_id: str | uuid.UUID, *, now: datetime) -> Message | None:
         return _record_unavailable(message, error, now=now)
     except Rejected as error:
         return _record_failed(message, error.code, error.text)
+    except budget.BudgetExceeded as error:
+        return _record_failed(message, error.code, str(error.message))
     except InvalidInput as error:
         return _record_failed(message, "bad_address", str(error.message))
     except (LookupError, ValueError, TypeError) as error:

@@ -29,4 +29,10 @@ TEMPLATES: dict[tuple[str, str], Words] = {
     ("emergency_alert", "sms"): Words(
         body="{{ car_park_name }}, Auto {{ plate }}: Hier steht, was zu tun ist. Hilfe: {{ support_phone }}"
     ),
+    ("staff_message", "email"): Words(
+        subject="Eine Nachricht von {{ site_name }}",
+        heading="Eine Nachricht von {{ site_name }}",
+        body="Guten Tag {{ customer_name }},\n\n{{ text }}",
+    ),
+    ("staff_message", "sms"): Words(body="{{ text }}"),
 }

@@ -250,4 +250,10 @@ TEMPLATES: dict[tuple[str, str], Words] = {
     ("emergency_alert", "sms"): Words(
         body="{{ car_park_name }}, car {{ plate }}: write here what to do. Help: {{ support_phone }}"
     ),
+    ("staff_message", "email"): Words(
+        subject="A message from {{ site_name }}",
+        heading="A message from {{ site_name }}",
+        body="Hello {{ customer_name }},\n\n{{ text }}",
+    ),
+    ("staff_message", "sms"): Words(body="{{ text }}"),
 }
