@@ -388,6 +388,12 @@ SMS_COUNTRIES = env.list(
 SMS_PRICE_ESTIMATE = env.str("SMS_PRICE_ESTIMATE", default="USD:0.05")
 # What a message may bring along, made when it is sent: the maker's name on the message -> the function that gets the rest.
 MESSAGE_ATTACHMENTS = {"document": "payments.queries.documents_for_message"}
+# Who campaigns and emergency alerts write to, and what a campaign's promo code brought: asked by name, for the post office knows no bookings.
+CAMPAIGN_AUDIENCE = "bookings.audience.customers"
+CAMPAIGN_PROMO_CODES = "bookings.audience.promo_codes"
+ALERT_AUDIENCE = "bookings.audience.cars"
+# Jobs that send one campaign side by side. Each is short and comes after every other message.
+CAMPAIGN_LANES = env.int("CAMPAIGN_LANES", default=2)
 # Who says whether a queued message is still true when it leaves: the checker's name on the message -> the function that gets the rest.
 MESSAGE_CONDITIONS = {"reminder": "bookings.services.remind.still_due"}
 

@@ -28,6 +28,14 @@ class Quote(models.Model):
     currency = models.CharField(_("currency"), max_length=3)
     lines = models.JSONField(_("price lines"), default=list)
     policy = models.JSONField(_("cancellation policy"), default=dict)
+    promo = models.ForeignKey(
+        "bookings.PromoCode",
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="+",
+        verbose_name=_("promo code"),
+    )
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="quotes"
     )
@@ -128,6 +136,7 @@ class Booking(models.Model):
                 name="booking_by_return",
             ),
             models.Index(Lower("driver_email"), name="booking_by_email"),
+            models.Index(fields=["driver_phone"], name="booking_by_phone"),
             models.Index(
                 fields=["pool", "hold_expires_at"],
                 condition=models.Q(status="held"),

@@ -1,6 +1,15 @@
 """The post office's books."""
 
 from communications.models.budget import SmsBreaker, SmsScope, SmsShare, SmsSpend
+from communications.models.campaign import (
+    ALERT_TRANSITIONS,
+    CAMPAIGN_TRANSITIONS,
+    AlertStatus,
+    Campaign,
+    CampaignStatus,
+    EmergencyAlert,
+    Recipient,
+)
 from communications.models.channel import Channel
 from communications.models.consent import (
     ConsentEntry,
@@ -12,20 +21,29 @@ from communications.models.consent import (
     SuppressionCause,
 )
 from communications.models.message import MESSAGE_TRANSITIONS, DeliveryEvent, Message, MessageStatus
+from communications.models.own_words import OwnWords
 from communications.models.template import MessageTemplate, TemplateVersion
 
 __all__ = [
+    "ALERT_TRANSITIONS",
+    "CAMPAIGN_TRANSITIONS",
     "MESSAGE_TRANSITIONS",
+    "AlertStatus",
+    "Campaign",
+    "CampaignStatus",
     "Channel",
     "ConsentEntry",
     "ConsentSource",
     "ConsentState",
     "DeliveryEvent",
+    "EmergencyAlert",
     "InboundText",
     "Keyword",
     "Message",
     "MessageStatus",
     "MessageTemplate",
+    "OwnWords",
+    "Recipient",
     "SmsBreaker",
     "SmsScope",
     "SmsShare",

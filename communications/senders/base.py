@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -97,6 +98,9 @@ class Sender(Protocol):
 
     def send(self, envelope: Envelope) -> Receipt:
         """Hand the message to the provider. Raises Rejected, Unavailable or OutcomeUnknown."""
+
+    def kept_open(self) -> AbstractContextManager[Sender]:
+        """Return a sender that keeps its connection for many messages, while the `with` block lasts; for one thread."""
 
 
 def refuse_open_transaction() -> None:

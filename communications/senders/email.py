@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from email.headerregistry import Address
 from email.mime.image import MIMEImage
+from typing import Any
 
 import icalendar
 import requests
 import segno
 from anymail.exceptions import AnymailAPIError, AnymailError
 from django.conf import settings
-from django.core.mail import EmailMultiAlternatives
+from django.core.mail import EmailMultiAlternatives, get_connection
 from django.core.mail.message import BadHeaderError
 from django.utils import timezone
 
@@ -36,11 +39,29 @@ NOT_CONNECTED = (
 class EmailSender:
     provider = "email"
 
+    def __init__(self, connection: Any = None) -> None:
+        self._connection = connection
+
+    @contextmanager
+    def kept_open(self) -> Iterator[EmailSender]:
+        """Keep one connection to the provider for all that is sent meanwhile. Without one each mail makes its own."""
+        connection = get_connection()
+        try:
+            connection.open()
+        except OSError:
+            yield self
+            return
+        try:
+            yield EmailSender(connection)
+        finally:
+            connection.close()
+
     def send(self, envelope: Envelope) -> Receipt:
         """Send one mail. Raises Rejected, Unavailable or OutcomeUnknown."""
         refuse_open_transaction()
         try:
             mail = build(envelope)
+            mail.connection = self._connection
             mail.send()
         except (BadHeaderError, ValueError) as error:
             raise Rejected("invalid_message", str(error)) from error

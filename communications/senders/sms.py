@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlencode
 
@@ -42,14 +44,18 @@ def callback_url(message_id: str) -> str:
 class SmsSender:
     provider = "twilio"
 
+    def __init__(self, client: Client | None = None) -> None:
+        self._client = client
+
+    @contextmanager
+    def kept_open(self) -> Iterator[SmsSender]:
+        """Keep one connection to Twilio for all that is sent meanwhile."""
+        yield SmsSender(_client())
+
     def send(self, envelope: Envelope) -> Receipt:
         """Send one SMS. Raises Rejected, Unavailable or OutcomeUnknown: Twilio has no idempotency key."""
         refuse_open_transaction()
-        client = Client(
-            settings.TWILIO_ACCOUNT_SID,
-            settings.TWILIO_AUTH_TOKEN,
-            http_client=_HttpClient(timeout=settings.TWILIO_TIMEOUT_SECONDS),
-        )
+        client = self._client or _client()
         try:
             sent = client.messages.create(
                 to=envelope.to,
@@ -68,6 +74,14 @@ class SmsSender:
         except (TwilioException, ValueError) as error:  # an answer that is not JSON: a proxy's page, perhaps
             raise OutcomeUnknown("bad_answer", "The SMS provider's answer could not be read.") from error
         return Receipt(self.provider, sent.sid or "")
+
+
+def _client() -> Client:
+    return Client(
+        settings.TWILIO_ACCOUNT_SID,
+        settings.TWILIO_AUTH_TOKEN,
+        http_client=_HttpClient(timeout=settings.TWILIO_TIMEOUT_SECONDS),
+    )
 
 
 def _translated(error: TwilioRestException) -> Exception:

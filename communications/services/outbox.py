@@ -17,7 +17,8 @@ from django.utils.module_loading import import_string
 from django.utils.translation import gettext_lazy as _
 
 from communications import rendering
-from communications.catalogue import EMAIL, KINDS, PROMOTIONAL, SMS
+from communications.campaigns.words import words_for
+from communications.catalogue import EMAIL, KINDS, PROMOTIONAL, SMS, TRANSACTIONAL
 from communications.models import MESSAGE_TRANSITIONS, Message, MessageStatus, TemplateVersion
 from communications.senders import sender_for
 from communications.senders.base import (
@@ -168,19 +169,19 @@ def send(message_id: str | uuid.UUID, *, now: datetime) -> Message | None:
     message = _claim(message_id, now=now)
     if message is None:
         return None
-    kind = KINDS[message.kind]
-    if kind.purpose == PROMOTIONAL:
+    kind, purpose = KINDS[message.kind], purpose_of(message)
+    if purpose == PROMOTIONAL:
         later = quiet.next_allowed(now, timezone=message.timezone)
         if later > now:
             return _record_quiet(message, later)
-    verdict = consent.may_receive(purpose=kind.purpose, channel=message.channel, address=message.to)
+    verdict = consent.may_receive(purpose=purpose, channel=message.channel, address=message.to)
     if not verdict.is_allowed:
         return _record_suppressed(message, verdict.reason, verdict.words)
     if not _still_holds(message.condition):
         return _record_suppressed(message, "no_longer_true", str(_("What it tells is not true any more.")))
     try:
         check_address(message.channel, message.to)
-        version = version_for(message.kind, message.channel, message.language)
+        version = _words_of(message)
         rendered = rendering.render(
             version,
             kind=kind,
@@ -192,7 +193,7 @@ def send(message_id: str | uuid.UUID, *, now: datetime) -> Message | None:
         )
         if message.channel == SMS:
             budget.spend(message, segments=rendering.sms_segments(rendered.text), now=now)
-        receipt = sender_for(message.channel).send(_envelope(message, rendered))
+        receipt = sender_for(message.channel).send(envelope_of(message, rendered))
     except OutcomeUnknown as error:
         return _record_unknown(message, error, now=now)
     except Unavailable as error:
@@ -207,6 +208,18 @@ def send(message_id: str | uuid.UUID, *, now: datetime) -> Message | None:
         logger.exception("Message %s cannot be written", message.pk)
         return _record_failed(message, "not_writable", f"{type(error).__name__}: {error}")
     return _record_sent(message, receipt, version, rendered, now=now)
+
+
+def purpose_of(message: Message) -> str:
+    """Return what the message is for; a test goes to whom staff named and is no promotion."""
+    return TRANSACTIONAL if message.dedupe_key.startswith("test:") else KINDS[message.kind].purpose
+
+
+def _words_of(message: Message) -> Any:
+    """Return the words that the message is made of: those of its campaign or alert, else its template's newest."""
+    if KINDS[message.kind].has_own_words and message.campaign_key:
+        return words_for(message.campaign_key.removeprefix("test:"), message.channel, message.language)
+    return version_for(message.kind, message.channel, message.language)
 
 
 def _still_holds(condition: str) -> bool:
@@ -239,7 +252,8 @@ def _claim(message_id: str | uuid.UUID, *, now: datetime) -> Message | None:
         return message
 
 
-def _envelope(message: Message, rendered: rendering.Rendered) -> Envelope:
+def envelope_of(message: Message, rendered: rendering.Rendered) -> Envelope:
+    """Return the message as it is handed to a sender."""
     return Envelope(
         message_id=str(message.pk),
         to=message.to,
@@ -298,7 +312,7 @@ def _record_sent(
             change_status(message, MessageStatus.SENT, MESSAGE_TRANSITIONS)
         if _is_ours(message, sent.attempts):
             message.provider, message.provider_ref = receipt.provider, receipt.provider_ref
-            message.template_version = version
+            message.template_version = version if isinstance(version, TemplateVersion) else None
             message.subject, message.body_text, message.body_html = (
                 rendered.subject,
                 rendered.text,

@@ -232,4 +232,28 @@ TEMPLATES: dict[tuple[str, str], Words] = {
         body="Hello {{ customer_name }},\n\n{{ text }}",
     ),
     ("staff_message", "sms"): Words(body="{{ text }}"),
+    ("promotion", "email"): Words(
+        subject="A little off your next stay",
+        heading="{{ customer_name }}, your next stay costs less",
+        body=(
+            "Hello {{ customer_name }},\n\nthank you for parking with us. With the code {{ promo_code }} your next stay costs less.\n\n"
+            "The button opens {{ site_name }} with the code filled in."
+        ),
+        button_label="Use the code",
+        button_variable="offer_url",
+    ),
+    ("promotion", "sms"): Words(
+        body="{{ site_name }}: {{ promo_code }} takes something off your next stay. {{ offer_url }}"
+    ),
+    ("emergency_alert", "email"): Words(
+        subject="{{ car_park_name }}: please read this now",
+        heading="Important: {{ car_park_name }}",
+        body=(
+            "Hello {{ customer_name }},\n\nthis is about your car {{ plate }} at {{ car_park_name }}, {{ airport_name }} "
+            "(booking {{ reference }}).\n\nWrite here what has happened and what to do.\n\nCall us on {{ support_phone }} if you need help."
+        ),
+    ),
+    ("emergency_alert", "sms"): Words(
+        body="{{ car_park_name }}, car {{ plate }}: write here what to do. Help: {{ support_phone }}"
+    ),
 }
