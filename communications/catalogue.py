@@ -379,6 +379,12 @@ KINDS: dict[str, Kind] = {
             ),
         ),
         Kind(
+            "staff_message",
+            _("Message from staff"),
+            (CUSTOMER, Variable("text", _("What staff wrote"), "Your shuttle leaves from bay 4 today.")),
+            has_sms=True,
+        ),
+        Kind(
             "promotion",
             _("Promotion"),
             (
@@ -407,12 +413,6 @@ KINDS: dict[str, Kind] = {
             has_sms=True,
             purpose=EMERGENCY,
             has_own_words=True,
-        ),
-        Kind(
-            "staff_message",
-            _("Message from staff"),
-            (CUSTOMER, Variable("text", _("What staff wrote"), "Your shuttle leaves from bay 4 today.")),
-            has_sms=True,
         ),
     )
 }

@@ -5,6 +5,12 @@ from __future__ import annotations
 from communications.words.base import Words
 
 TEMPLATES: dict[tuple[str, str], Words] = {
+    ("staff_message", "email"): Words(
+        subject="Eine Nachricht von {{ site_name }}",
+        heading="Eine Nachricht von {{ site_name }}",
+        body="Guten Tag {{ customer_name }},\n\n{{ text }}",
+    ),
+    ("staff_message", "sms"): Words(body="{{ text }}"),
     ("promotion", "email"): Words(
         subject="Ihr nächster Aufenthalt kostet weniger",
         heading="{{ customer_name }}, beim nächsten Mal parken Sie günstiger",
@@ -29,10 +35,4 @@ TEMPLATES: dict[tuple[str, str], Words] = {
     ("emergency_alert", "sms"): Words(
         body="{{ car_park_name }}, Auto {{ plate }}: Hier steht, was zu tun ist. Hilfe: {{ support_phone }}"
     ),
-    ("staff_message", "email"): Words(
-        subject="Eine Nachricht von {{ site_name }}",
-        heading="Eine Nachricht von {{ site_name }}",
-        body="Guten Tag {{ customer_name }},\n\n{{ text }}",
-    ),
-    ("staff_message", "sms"): Words(body="{{ text }}"),
 }

@@ -226,6 +226,12 @@ TEMPLATES: dict[tuple[str, str], Words] = {
             "{{ cause }} We see to it. Write to {{ support_email }} if we should send it another way."
         ),
     ),
+    ("staff_message", "email"): Words(
+        subject="A message from {{ site_name }}",
+        heading="A message from {{ site_name }}",
+        body="Hello {{ customer_name }},\n\n{{ text }}",
+    ),
+    ("staff_message", "sms"): Words(body="{{ text }}"),
     ("promotion", "email"): Words(
         subject="A little off your next stay",
         heading="{{ customer_name }}, your next stay costs less",
@@ -250,10 +256,4 @@ TEMPLATES: dict[tuple[str, str], Words] = {
     ("emergency_alert", "sms"): Words(
         body="{{ car_park_name }}, car {{ plate }}: write here what to do. Help: {{ support_phone }}"
     ),
-    ("staff_message", "email"): Words(
-        subject="A message from {{ site_name }}",
-        heading="A message from {{ site_name }}",
-        body="Hello {{ customer_name }},\n\n{{ text }}",
-    ),
-    ("staff_message", "sms"): Words(body="{{ text }}"),
 }
