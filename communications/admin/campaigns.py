@@ -373,7 +373,10 @@ class CampaignAdmin(AuditedAdmin):
         template = "admin/communications/campaign.html"
         if request.headers.get("HX-Request"):
             template = "admin/communications/_campaign_results.html"
-        return self._render(request, template, campaign, **context)
+        answer = self._render(request, template, campaign, **context)
+        if request.GET.get("was", campaign.status) != campaign.status:  # the buttons are others now
+            answer["HX-Refresh"] = "true"
+        return answer
 
     def words_view(self, request: HttpRequest, pk: int, channel: str, language: str) -> HttpResponse:
         """Write the words of one channel in one language, with a preview and a test."""

@@ -142,6 +142,16 @@ def test_results_are_the_log_and_the_export_has_no_formula(wire: Any) -> None:
     assert "<polyline" in page.content.decode() and "The same as a table" in page.content.decode()
     part = client.get(at("page", campaign), headers={"HX-Request": "true"}).content.decode()
     assert "<html" not in part and "Recipients" in part
+    moved = client.get(at("page", campaign), {"was": "sending"}, headers={"HX-Request": "true"})
+    assert moved["HX-Refresh"] == "true" and "HX-Refresh" not in page
+    reader = browser("view_message")
+    sent = Message.objects.get(to="ada@example.com")
+    shown = reader.get(reverse("admin:communications_message_change", args=[sent.pk])).content.decode()
+    assert (
+        "Hello Person ada" in shown
+        and "srcdoc" in shown
+        and "/unsubscribe/" not in shown
+    )
     text = b"".join(client.get(at("export", campaign)).streaming_content).decode()
     assert "\r\nemail,'=cmd|'x'!A1@example.com," in text
     assert "ben@example.com,en,skipped,no_consent" in text
