@@ -100,7 +100,9 @@ class MessageAdmin(ModelAdmin):
 
     @admin.display(description=_("text"))
     def shown_text(self, message: Message) -> str:
-        if message.campaign_key and message.sent_at:  # without the link that stops offers: it acts for the person
+        if (
+            message.campaign_key and message.sent_at
+        ):  # without the link that stops offers: it acts for the person
             return written_again(message).text
         return _without_customers_links(message, message.body_text) or "-"
 
