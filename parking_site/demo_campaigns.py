@@ -59,7 +59,7 @@ def _draft(name: str, *, audience: dict[str, object], by: User | None, **more: o
         timezone=settings.HOME_TIMEZONE,
         **more,
     )
-    for language, _name in settings.LANGUAGES:
+    for language in [code for code, _name in settings.MESSAGE_LANGUAGES] if campaign.promo_code else ["en"]:
         begun = words.beginning(campaign.kind, "email", language)
         if not campaign.promo_code:
             begun = words.Draft(

@@ -6,7 +6,6 @@ import uuid
 from typing import Any
 
 from django.conf import settings
-from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils.translation import gettext as _
 
@@ -120,12 +119,6 @@ def needs_code(campaign: Campaign) -> bool:
     return any(
         "promo_code" in rendering.PLACEHOLDER.sub(r"\1", row.body + row.subject + row.heading) for row in rows
     )
-
-
-def check_languages(codes: list[str]) -> None:
-    """Raise ValidationError for a language that we do not speak."""
-    if set(codes) - {code for code, _name in settings.MESSAGE_LANGUAGES}:
-        raise ValidationError(_("Choose languages of the list."))
 
 
 def send_test(campaign: Campaign, *, channel: str, language: str, to: str, by: Any) -> None:
