@@ -308,10 +308,10 @@ class EmergencyAlertAdmin(ReadOnlyAdmin):
             alert=alert,
             progress=progress,
             unreached=len(alerts.not_reached(alert)),
-            states=[(state, STATE_WORDS[state]) for state in states],
+            columns=[Channel(channel).label for channel, _counts, _total in progress.channels],
             rows=[
-                (Channel(channel).label, [counts[state] for state in states])
-                for channel, counts, _total in progress.channels
+                (STATE_WORDS[state], [counts[state] for _channel, counts, _total in progress.channels])
+                for state in states
             ],
             recipients=recipients,
             texts=OwnWords.objects.filter(owner=alert.key).order_by("-channel", "language"),
