@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -34,7 +33,8 @@ FROM (
 ) AS counts
 WHERE {where}
 GROUP BY day, channel, kind, status, reason, delay_seconds, currency
-HAVING sum(messages) <> 0 OR sum(segments) <> 0 OR sum(price) <> 0
+HAVING sum(messages) <> 0 OR sum(segments) <> 0 OR sum(price) <> 0 OR sum(estimated_price) <> 0
+ORDER BY day, channel, kind, status, reason, delay_seconds, currency
 """
 
 
@@ -49,7 +49,7 @@ class Tally:
     estimated: dict[str, Decimal] = field(default_factory=dict)
     segments: int = 0
 
-    def add(self, row: _Row) -> None:
+    def add(self, row: Count) -> None:
         self.statuses[row.status] += row.messages
         if row.status == MessageStatus.SUPPRESSED:
             self.reasons[row.reason] += row.messages
@@ -59,6 +59,16 @@ class Tally:
         if row.currency:
             self.prices[row.currency] = self.prices.get(row.currency, Decimal(0)) + row.price
             self.estimated[row.currency] = self.estimated.get(row.currency, Decimal(0)) + row.estimated_price
+
+    def merge(self, other: Tally) -> None:
+        """Add all that another one counted."""
+        self.statuses += other.statuses
+        self.reasons += other.reasons
+        self.delays += other.delays
+        self.segments += other.segments
+        for mine, theirs in ((self.prices, other.prices), (self.estimated, other.estimated)):
+            for currency, amount in theirs.items():
+                mine[currency] = mine.get(currency, Decimal(0)) + amount
 
     @property
     def total(self) -> int:
@@ -90,7 +100,9 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class _Row:
+class Count:
+    """So many messages that are alike; see communications.models.MessageCount."""
+
     day: date
     channel: str
     kind: str
@@ -115,18 +127,11 @@ class Analytics:
     by_channel: dict[str, Tally]
     by_kind: dict[str, Tally]
     by_day: dict[date, Tally]
+    rows: list[Count]
 
     def starts_at(self, day: date) -> datetime:
         """The instant at which the day begins where the operator is. A day's messages are those queued from then, before the next."""
         return datetime.combine(day, time(), tzinfo=self.zone)
-
-    def days(self) -> Iterator[tuple[date, Tally]]:
-        """Yield every day from the first to the last with its tally, empty ones too."""
-        first = self.first or min(self.by_day, default=None)
-        last = self.last or max(self.by_day, default=None)
-        while first and last and first <= last:
-            yield first, self.by_day.get(first, Tally())
-            first += timedelta(days=1)
 
 
 def analytics(
@@ -141,11 +146,12 @@ def analytics(
         if value:
             conditions.append(condition)
             values.append(value)
-    found = Analytics(first, last, ZoneInfo(counted_zone()), Tally(), {}, {}, {})
+    found = Analytics(first, last, ZoneInfo(counted_zone()), Tally(), {}, {}, {}, [])
     with connection.cursor() as cursor:
         cursor.execute(COUNTED.format(where=" AND ".join(conditions)), values)
         for values_of_row in cursor.fetchall():
-            row = _Row(*_integers(values_of_row))
+            row = Count(*_integers(values_of_row))
+            found.rows.append(row)
             found.total.add(row)
             found.by_channel.setdefault(row.channel, Tally()).add(row)
             found.by_kind.setdefault(row.kind, Tally()).add(row)

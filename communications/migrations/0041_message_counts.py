@@ -119,7 +119,7 @@ class Migration(migrations.Migration):
             fields=counted_fields(),
             options={
                 "verbose_name": "message count",
-                "verbose_name_plural": "message counts",
+                "verbose_name_plural": "message analytics",
                 "indexes": [
                     models.Index(
                         condition=models.Q(("messages", 0)), fields=["day"], name="message_count_empty"

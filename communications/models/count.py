@@ -34,7 +34,7 @@ class MessageCount(_Counted):
 
     class Meta:
         verbose_name = _("message count")
-        verbose_name_plural = _("message counts")
+        verbose_name_plural = _("message analytics")
         constraints = [
             models.UniqueConstraint(
                 fields=["day", "channel", "kind", "status", "reason", "delay_seconds", "currency"],
