@@ -110,7 +110,7 @@ def counted_fields():
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("communications", "0031_campaign_rules"),
+        ("communications", "0032_kinds"),
     ]
 
     operations = [
