@@ -6,7 +6,7 @@ from django.utils import timezone
 from procrastinate.contrib.django import app
 
 from communications.campaigns import dispatch, people, steps
-from communications.services import outbox
+from communications.services import counting, outbox
 
 
 @app.task(name="communications.send_message")
@@ -39,3 +39,11 @@ def dispatch_batches(*, sender: str, lane: int) -> None:
 def campaign_clock(timestamp: int) -> None:
     """Begin campaigns that are due, and take up those that a killed worker left."""
     steps.look_at_the_clock(now=timezone.now())
+
+
+@app.periodic(cron="* * * * *")
+@app.task(name="communications.fold_counts", queueing_lock="communications.fold_counts")
+def fold_counts(timestamp: int) -> None:
+    """Keep what analytics reads small."""
+    while counting.fold() == counting.AT_ONCE:
+        pass
