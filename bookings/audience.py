@@ -72,7 +72,7 @@ class CustomerAudience:
             tidied["airports"] = sorted(set(airports))
         languages = definition.get("languages") or []
         if not isinstance(languages, list) or not set(map(str, languages)) <= {
-            code for code, _name in settings.LANGUAGES
+            code for code, _name in settings.MESSAGE_LANGUAGES
         }:
             problems["languages"] = _("Choose languages of the list.")
         elif languages:
@@ -111,7 +111,7 @@ class CustomerAudience:
         if definition.get("stay_from") or definition.get("stay_to"):
             words.append((_("With a stay between"), _between(definition, "stay_from", "stay_to")))
         if languages := definition.get("languages"):
-            names = dict(settings.LANGUAGES)
+            names = dict(settings.MESSAGE_LANGUAGES)
             words.append((_("Language"), ", ".join(str(names.get(code, code)) for code in languages)))
         if minimum := definition.get("spend_minimum"):
             words.append(

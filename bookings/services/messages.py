@@ -15,13 +15,14 @@ from communications.catalogue import KINDS
 from communications.models import Message
 from communications.senders.base import CalendarEntry
 from communications.services.outbox import queue_message
+from communications.words import date_pattern
 
 Variables = dict[str, str | list]
 
 
 def local_date(at: datetime, language: str) -> str:
     """Write a local date in words, such as "Fri, 4 Sep 2026"."""
-    return format_date(at.date(), "EEE, d MMM y", locale=_locale(language))
+    return format_date(at.date(), date_pattern(language), locale=_locale(language))
 
 
 def local_time(at: datetime, language: str) -> str:

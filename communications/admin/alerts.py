@@ -66,7 +66,7 @@ class AlertForm(forms.Form):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["car_park"].choices = [("", _("Choose")), *seam.alert_audience().car_parks()]  # type: ignore[attr-defined]
-        for place, (language, _name) in enumerate(settings.LANGUAGES):
+        for place, (language, _name) in enumerate(settings.MESSAGE_LANGUAGES):
             sms, mail = (words.beginning("emergency_alert", channel, language) for channel in (SMS, EMAIL))
             first = place == 0
             self._text(
@@ -113,12 +113,12 @@ class AlertForm(forms.Form):
                     if field.split("_")[1:2] == [language] and field.startswith(("sms_", "email_"))
                 ],
             )
-            for language, name in settings.LANGUAGES
+            for language, name in settings.MESSAGE_LANGUAGES
         ]
 
     def texts(self) -> alerts.Texts:
         given, found = self.cleaned_data, {}
-        for language, _name in settings.LANGUAGES:
+        for language, _name in settings.MESSAGE_LANGUAGES:
             tidy = {
                 name: str(given.get(f"email_{language}_{name}") or "").replace("\r\n", "\n")
                 for name in ("subject", "heading", "body")

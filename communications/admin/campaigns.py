@@ -74,7 +74,7 @@ class CampaignForm(forms.ModelForm):
     languages = forms.MultipleChoiceField(
         label=_("Language"),
         required=False,
-        choices=settings.LANGUAGES,
+        choices=settings.MESSAGE_LANGUAGES,
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
         help_text=_("Of their newest booking. None: any."),
     )
@@ -351,7 +351,7 @@ class CampaignAdmin(AuditedAdmin):
                 "url": reverse("admin:communications_campaign_words", args=[campaign.pk, channel, language]),
             }
             for channel in campaign.channels
-            for language, name in settings.LANGUAGES
+            for language, name in settings.MESSAGE_LANGUAGES
         ]
         is_running = campaign.status in (CampaignStatus.PREPARING, CampaignStatus.SENDING)
         context = {
@@ -378,7 +378,7 @@ class CampaignAdmin(AuditedAdmin):
     def words_view(self, request: HttpRequest, pk: int, channel: str, language: str) -> HttpResponse:
         """Write the words of one channel in one language, with a preview and a test."""
         campaign = self._found(request, pk)
-        if channel not in campaign.channels or language not in dict(settings.LANGUAGES):
+        if channel not in campaign.channels or language not in dict(settings.MESSAGE_LANGUAGES):
             raise Http404
         can_edit = self.has_change_permission(request, campaign)
         current = words.newest(campaign.key).get((channel, language))
@@ -419,7 +419,7 @@ class CampaignAdmin(AuditedAdmin):
             form=form,
             channel=channel,
             channel_name=Channel(channel).label,
-            language_name=dict(settings.LANGUAGES)[language],
+            language_name=dict(settings.MESSAGE_LANGUAGES)[language],
             current=current,
             can_edit=can_edit,
             shown=shown,

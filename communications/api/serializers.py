@@ -15,7 +15,9 @@ class EmailInput(StrictSerializer):
     variables = serializers.DictField(
         child=serializers.CharField(allow_blank=True, max_length=2000), required=False
     )
-    language = serializers.ChoiceField(choices=[code for code, _name in settings.LANGUAGES], required=False)
+    language = serializers.ChoiceField(
+        choices=[code for code, _name in settings.MESSAGE_LANGUAGES], required=False
+    )
 
 
 class SmsInput(StrictSerializer):

@@ -109,7 +109,7 @@ def needs_code(campaign: Campaign) -> bool:
 
 def check_languages(codes: list[str]) -> None:
     """Raise ValidationError for a language that we do not speak."""
-    if set(codes) - {code for code, _name in settings.LANGUAGES}:
+    if set(codes) - {code for code, _name in settings.MESSAGE_LANGUAGES}:
         raise ValidationError(_("Choose languages of the list."))
 
 

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def template(db: None) -> MessageTemplate:
     wording.install_default_templates()
-    return MessageTemplate.objects.get(kind="booking_confirmation", channel="email")
+    return MessageTemplate.objects.get(kind="booking_confirmation", channel="email", language="en")
 
 
 def staff(*rights: str) -> Client:
@@ -93,7 +93,7 @@ def test_the_preview_shows_samples_or_a_real_booking(template: MessageTemplate) 
 
 
 def test_an_sms_preview_counts_segments(template: MessageTemplate) -> None:
-    sms = MessageTemplate.objects.get(kind="booking_confirmation", channel="sms")
+    sms = MessageTemplate.objects.get(kind="booking_confirmation", channel="sms", language="en")
     client = staff(*WRITER)
     preview = reverse("admin:communications_messagetemplate_preview", args=[sms.pk])
     assert "1 SMS" in client.get(preview).content.decode()

@@ -151,7 +151,7 @@ def tell_payment_failed(payment: Any) -> None:
         amount = payment.amount.format(booking.contact_language)
         with translation.override(booking.contact_language):
             what = _(
-                "Your payment of %(amount)s was waiting for your bank, and came to nothing. Nothing was taken."
+                "Your payment of %(amount)s was still being checked, and came to nothing. Nothing was taken."
             ) % {"amount": amount}
         tell("amendment_not_made", booking, about=str(payment.pk), amount=amount, what_happened_text=what)
         return
