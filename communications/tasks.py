@@ -6,7 +6,7 @@ from django.utils import timezone
 from procrastinate.contrib.django import app
 
 from communications.campaigns import dispatch, people, steps
-from communications.services import costs, outbox
+from communications.services import costs, counting, outbox
 
 
 @app.task(name="communications.send_message")
@@ -46,3 +46,11 @@ def campaign_clock(timestamp: int) -> None:
 def fetch_prices(timestamp: int) -> None:
     """Ask the SMS provider for the prices that it names later."""
     costs.fetch_prices(now=timezone.now())
+
+
+@app.periodic(cron="* * * * *")
+@app.task(name="communications.fold_counts", queueing_lock="communications.fold_counts")
+def fold_counts(timestamp: int) -> None:
+    """Keep what analytics reads small."""
+    while counting.fold() == counting.AT_ONCE:
+        pass

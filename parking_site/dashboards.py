@@ -76,6 +76,7 @@ NAVIGATION = [
         ("webhook", "payments.ProviderEvent"),
     ]),
     (gettext_lazy("Messages"), [
+        ("insights", "communications.MessageCount"),
         ("campaign", "communications.Campaign"),
         ("draft", "communications.MessageTemplate"),
         ("sms", "communications.InboundText"),

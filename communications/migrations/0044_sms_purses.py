@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("communications", "0032_kinds"),
+        ("communications", "0042_count_the_log"),
     ]
 
     operations = [
