@@ -378,10 +378,11 @@ QUIET_HOURS = env.str("QUIET_HOURS", default="21:00-08:00")
 # Segments a UTC day: to one number, one prefix, one country, in all. Bookings and payments have a purse of their own.
 SMS_LIMITS = {
     "bookings": env.list("SMS_LIMITS_BOOKINGS", cast=int, default=[30, 3000, 30000, 50000]),
+    "offers": env.list("SMS_LIMITS_OFFERS", cast=int, default=[6, 50000, 100000, 200000]),
     "other": env.list("SMS_LIMITS_OTHER", cast=int, default=[5, 500, 5000, 20000]),
 }
-# So many different numbers of one prefix in a day, outside bookings, look like somebody who earns by it.
-SMS_BREAKER_NUMBERS = env.int("SMS_BREAKER_NUMBERS", default=100)
+# So many different numbers of one block of 10,000 in so many minutes, in staff's own texts, look like somebody who earns by it.
+SMS_BREAKER = env.str("SMS_BREAKER", default="25/10")
 # Where SMS outside bookings may go. Premium numbers are never texted.
 SMS_COUNTRIES = env.list(
     "SMS_COUNTRIES",
