@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import connection
-from django.db.models import Q, Sum
-from django.db.models.functions import TruncDay
+from django.db.models import Count, Q, Sum
+from django.db.models.functions import TruncHour
 from django.utils.dateparse import parse_date
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
@@ -345,12 +345,9 @@ class CampaignPromoCodes:
         sums = rows.order_by("booking__currency").values_list("booking__currency")
         return rows.count(), list(sums.annotate(total=Sum("booking__total_minor")))
 
-    def by_day(self, code: str) -> list[tuple[datetime, int]]:
-        rows = self._uses(code).order_by().annotate(day=TruncDay("created_at")).values_list("day")
-        counted: Callable[..., Any] = rows.annotate
-        from django.db.models import Count
-
-        return sorted(counted(Count("pk")))
+    def by_hour(self, code: str) -> list[tuple[datetime, int]]:
+        rows = self._uses(code).order_by().annotate(hour=TruncHour("created_at")).values_list("hour")
+        return sorted(rows.annotate(Count("pk")))
 
     @staticmethod
     def _uses(code: str) -> Any:

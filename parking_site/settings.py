@@ -398,6 +398,8 @@ CAMPAIGN_PROMO_CODES = "bookings.audience.promo_codes"
 ALERT_AUDIENCE = "bookings.audience.cars"
 # Jobs that send one campaign side by side. Each is short and comes after every other message.
 CAMPAIGN_LANES = env.int("CAMPAIGN_LANES", default=2)
+# Who gives a booking's own values for a preview of a message: (kind, reference, user=, language=) -> variables, or None.
+MESSAGE_PREVIEW_VARIABLES = "payments.preview.variables_of_booking"
 # Who says whether a queued message is still true when it leaves: the checker's name on the message -> the function that gets the rest.
 MESSAGE_CONDITIONS = {"reminder": "bookings.services.remind.still_due"}
 

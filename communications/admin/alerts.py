@@ -301,7 +301,7 @@ class EmergencyAlertAdmin(ReadOnlyAdmin):
             ]
         ]
         template = "_alert_progress.html" if request.headers.get("HX-Request") else "alert.html"
-        return self._render(
+        answer = self._render(
             request,
             f"admin/communications/{template}",
             title=alert.place,
@@ -319,6 +319,9 @@ class EmergencyAlertAdmin(ReadOnlyAdmin):
             can_send=request.user.has_perm(alerts.PERMISSION),
             page=page_of(alert),
         )
+        if request.GET.get("was", alert.status) != alert.status:  # it is over: no more asking
+            answer["HX-Refresh"] = "true"
+        return answer
 
     def resend_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Ask for the reason, then try those who were not reached once more."""

@@ -13,7 +13,8 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
 from communications import rendering
-from communications.catalogue import KINDS
+from communications.campaigns.words import written_again
+from communications.catalogue import EMAIL, KINDS
 from communications.models import Message, MessageStatus
 from communications.services import outbox
 from foundation.errors import DomainError
@@ -99,10 +100,16 @@ class MessageAdmin(ModelAdmin):
 
     @admin.display(description=_("text"))
     def shown_text(self, message: Message) -> str:
+        if (
+            message.campaign_key and message.sent_at
+        ):  # without the link that stops offers: it acts for the person
+            return written_again(message).text
         return _without_customers_links(message, message.body_text) or "-"
 
     @admin.display(description=_("HTML"))
     def shown_html(self, message: Message) -> str:
+        if message.campaign_key and message.sent_at and not message.body_html:
+            return _framed(written_again(message).html) if message.channel == EMAIL else "-"
         return _framed(_without_customers_links(message, message.body_html)) if message.body_html else "-"
 
     @admin.action(description=_("Send again"), permissions=["retry"])
