@@ -377,7 +377,7 @@ HOME_TIMEZONE = env.str("HOME_TIMEZONE", default="Europe/London")
 QUIET_HOURS = env.str("QUIET_HOURS", default="21:00-08:00")
 # Segments a UTC day: to one number, one prefix, one country, in all. Bookings and payments have a purse of their own.
 SMS_LIMITS = {
-    "bookings": env.list("SMS_LIMITS_BOOKINGS", cast=int, default=[30, 3000, 30000, 50000]),
+    "bookings": env.list("SMS_LIMITS_BOOKINGS", cast=int, default=[100, 3000, 30000, 50000]),
     "offers": env.list("SMS_LIMITS_OFFERS", cast=int, default=[6, 50000, 100000, 200000]),
     "other": env.list("SMS_LIMITS_OTHER", cast=int, default=[5, 500, 5000, 20000]),
 }

@@ -86,6 +86,32 @@ def refuse_number(phone: str, *, share: str) -> None:
         )
 
 
+def refuse_spent(phone: str, *, share: str, segments: int, now: datetime) -> None:
+    """Say at the door what spend() would say now: raise BudgetExceeded when the purse cannot pay. Counts nothing."""
+    limits = settings.SMS_LIMITS.get(share)
+    if not limits:
+        return
+    used = {
+        (row.scope, row.key): row.segments
+        for row in SmsSpend.objects.filter(
+            on=now.astimezone(UTC).date(), share=share, key__in=[key for _scope, key in _places(phone)]
+        )
+    }
+    for (scope, key), limit in zip(_places(phone), limits, strict=True):
+        if used.get((scope, key), 0) + segments > limit:
+            raise BudgetExceeded(f"sms_budget_{scope}", SAID[scope])
+
+
+def _places(phone: str) -> list[tuple[SmsScope, str]]:
+    """Return what an SMS is counted under, in the order of SMS_LIMITS, in which the rows are locked."""
+    return [
+        (SmsScope.NUMBER, phone),
+        (SmsScope.PREFIX, phone[:PREFIX_LENGTH]),
+        (SmsScope.COUNTRY, country_of(phone)),
+        (SmsScope.DAY, ""),
+    ]
+
+
 def spend(message: Message, *, segments: int, now: datetime) -> None:
     """Count a message's segments against its purse, once per message, before it leaves.
 
@@ -123,14 +149,8 @@ def breaker_limit() -> tuple[int, timedelta]:
 def _count(phone: str, *, share: str, segments: int, now: datetime) -> None:
     on = now.astimezone(UTC).date()
     limits = settings.SMS_LIMITS.get(share)
-    keys = (
-        (SmsScope.NUMBER, phone),
-        (SmsScope.PREFIX, phone[:PREFIX_LENGTH]),
-        (SmsScope.COUNTRY, country_of(phone)),
-        (SmsScope.DAY, ""),
-    )
     with connection.cursor() as cursor:
-        for place, (scope, key) in enumerate(keys):
+        for place, (scope, key) in enumerate(_places(phone)):
             limit = limits[place] if limits else 2_000_000_000
             cursor.execute(
                 """

@@ -12,7 +12,7 @@ from django.db import transaction
 from django.utils.translation import gettext_lazy as _
 
 from communications import rendering
-from communications.catalogue import EMAIL, EVERYWHERE, KINDS, SMS, Kind
+from communications.catalogue import EMAIL, EMERGENCY, EVERYWHERE, KINDS, SMS, Kind
 from communications.models import Message
 from communications.services import budget, consent
 from communications.services.outbox import check_address, queue_message
@@ -54,6 +54,8 @@ def send_email(
         )
     if kind.secrets:
         raise NotToBeSent
+    if kind.purpose == EMERGENCY:
+        raise NotToBeSent(_("Emergency alerts have a page of their own, where they are confirmed twice."))
     check_address(EMAIL, to)
     values = _checked(
         kind, {OLDER_NAMES.get(name, name): value for name, value in variables.items()}, language
@@ -94,6 +96,8 @@ def send_sms(*, to: str, text: str, by: Any, now: datetime) -> Message:
         )
     check_address(SMS, to)
     budget.refuse_number(to, share=budget.SmsShare.OTHER)
+    parts = rendering.sms_segments(text)
+    budget.refuse_spent(to, share=budget.SmsShare.OTHER, segments=parts, now=now)
     verdict = consent.may_receive(purpose=KINDS[budget.BY_STAFF].purpose, channel=SMS, address=to)
     if not verdict.is_allowed:
         raise NoConsent(verdict.words, reason=verdict.reason)

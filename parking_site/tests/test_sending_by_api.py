@@ -147,6 +147,27 @@ def test_texts_are_refused_where_none_may_go(sam: APIClient) -> None:
     assert not Message.objects.exists()
 
 
+def test_an_alert_cannot_be_sent_around_its_page(sam: APIClient) -> None:
+    body = {"to": "x@example.com", "templateKey": "emergency_alert", "variables": {}}
+    answer = sam.post(EMAIL_CALL, body, format="json")
+    assert (answer.status_code, answer.json()["code"]) == (409, "not_to_be_sent")
+    assert not Message.objects.exists()
+
+
+def test_a_spent_budget_is_said_at_the_door(sam: APIClient, settings: Any, wire: Any) -> None:
+    settings.SMS_LIMITS = {**settings.SMS_LIMITS, "other": [2, 9, 9, 9]}
+    ask = {"to": "+447700900123", "message": "Hello"}
+    assert (
+        sam.post(SMS_CALL, {**ask, "message": "x" * 400}, format="json").json()["code"] == "sms_budget_number"
+    )
+    for _time in range(2):
+        text_to("+447700900123")
+    answer = sam.post(SMS_CALL, ask, format="json")
+    assert (answer.status_code, answer.json()["code"]) == (429, "sms_budget_number")
+    assert Message.objects.count() == 2
+    assert sam.post(SMS_CALL, {**ask, "to": "+447700900124"}, format="json").status_code == 202
+
+
 def text_to(number: str, kind: str = "staff_message") -> Message:
     message = outbox.queue_message(
         kind=kind,

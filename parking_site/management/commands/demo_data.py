@@ -86,6 +86,8 @@ class Command(BaseCommand):
             )
             | ours.filter(content_type__app_label="payments", codename="change_break")
         )
+        sending = ours.filter(codename__in=["send_email", "send_sms", "reset_breaker"])
+        operators.permissions.add(*sending)
         viewer.groups.set([viewers])
         staff.groups.set([operators])
         return customer
