@@ -6,6 +6,7 @@ import io
 from typing import Any
 
 import pytest
+from babel.messages.extract import extract_from_file
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from django.conf import settings
@@ -26,6 +27,15 @@ from foundation.languages import known_language, language_of
 from payments.causes import CAUSES
 
 LANGUAGES = [code for code, _name in settings.MESSAGE_LANGUAGES]
+# Every sentence of these reaches customers, in a message or on a paper that comes with one.
+WRITERS = (
+    "bookings/services/messages.py",
+    "communications/services/answering.py",
+    "payments/paper/receipt.py",
+    "payments/paper/sheet.py",
+    "payments/services/documents.py",
+    "payments/services/messages.py",
+)
 wire = provider_wire
 # What does not fit one SMS with our samples: sentences about money that must be whole, and links of guests, which are long.
 IN_TWO = {
@@ -75,6 +85,12 @@ def test_the_compiled_sentences_are_the_written_ones_and_none_is_missing(languag
     )
     translated = {message.id: message.string for message in catalog if message.id}
     assert all(translated.values())
+    written = {
+        found[1]
+        for path in WRITERS
+        for found in extract_from_file("python", settings.BASE_DIR / path, keywords={"_": None})
+    }
+    assert written <= set(translated), written - set(translated)
     customers = {str(cause.customer) for cause in CAUSES.values()}
     assert customers <= set(translated), customers - set(translated)
 

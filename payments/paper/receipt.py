@@ -98,7 +98,7 @@ def render(document: Document) -> bytes:
             )
         sheet.set_y(sheet.get_y() + 6)
         sheet.paragraph(_how_paid(document, zone))
-    return sheet.finish()
+        return sheet.finish()  # which writes the last page's foot, in the language as well
 
 
 def _what(document: Document) -> str:

@@ -281,6 +281,44 @@ def test_the_paper_holds_number_vat_number_lines_and_local_times(sandbox: Any, o
     assert reader.root_object["/Lang"] == "en"
 
 
+def test_a_german_customers_papers_are_german_throughout(sandbox: Any, operator: Operator) -> None:
+    session = checkout(held_booking())
+    Booking.objects.update(language="de")
+    assert pay(session) == 200
+    payment = settle.settle(session.payment.pk)
+    give_back(payment, 2000)
+    bill, note = (text_of(Document.objects.get(kind=kind)) for kind in ("receipt", "credit_note"))
+    for german in (
+        "Zahlungsbeleg",
+        "Ausgestellt",
+        "Betrag",
+        "Gesamt bezahlt",
+        "Abgabe",
+        "Kennzeichen",
+        "Bezahlt mit",
+        "Seite 1 von 1",
+        "Ortszeit London",
+    ):
+        assert german in bill, german
+    for german in ("Gutschrift", "Zu Beleg", "Gesamt gutgeschrieben", "Erstattet auf"):
+        assert german in note, german
+    for english in (
+        "Receipt",
+        "Issued",
+        "Amount",
+        "Total",
+        "Drop-off",
+        "Plate",
+        "Driver",
+        "Paid with",
+        "Refund",
+        "Credit",
+        "Page",
+        "booking",
+    ):
+        assert english not in bill + note, english
+
+
 def test_rendering_twice_gives_the_same_bytes(sandbox: Any, operator: Operator) -> None:
     paid()
     document = Document.objects.get()
