@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from django.db import connection
+from django.db import connection, transaction
 
 from communications.models import MessageStatus
 from communications.services.counting import counted_zone
@@ -25,16 +26,21 @@ TRIED = (
 # Reasons of messages that are not sent on purpose which are the person's own no.
 OPTED_OUT = ("no_consent", "opted_out")
 
-COUNTED = """
-SELECT day, channel, kind, status, reason, delay_seconds, currency, sum(messages), sum(segments), sum(price), sum(estimated_price)
-FROM (
-    SELECT * FROM communications_messagecount
-    UNION ALL SELECT * FROM communications_messagecountchange
-) AS counts
-WHERE {where}
-GROUP BY day, channel, kind, status, reason, delay_seconds, currency
-HAVING sum(messages) <> 0 OR sum(segments) <> 0 OR sum(price) <> 0 OR sum(estimated_price) <> 0
-ORDER BY day, channel, kind, status, reason, delay_seconds, currency
+NOTED = """(
+    SELECT * FROM communications_messagecount WHERE {where}
+    UNION ALL SELECT * FROM communications_messagecountchange WHERE {where}
+) AS noted"""
+# Never more than the figures need, or years would be a million rows. Small integers are added much faster than decimals.
+SUMMARY = """
+SELECT day, channel, kind, status, reason, delay_seconds, NULL AS currency, sum(messages::integer), 0::bigint, 0::numeric, 0::numeric
+FROM {noted} GROUP BY GROUPING SETS ((day, status, delay_seconds), (channel, kind, status, delay_seconds), (status, reason))
+UNION ALL
+SELECT day, channel, kind, NULL, NULL, 0, currency, 0, sum(segments::integer), sum(price), sum(estimated_price)
+FROM {noted} WHERE currency <> '' OR segments <> 0 GROUP BY GROUPING SETS ((day, currency), (channel, kind, currency))
+"""
+WHOLE = """
+SELECT day, channel, kind, status, reason, 0, currency, sum(messages), sum(segments), sum(price), sum(estimated_price)
+FROM {noted} GROUP BY day, channel, kind, status, reason, currency
 """
 
 
@@ -49,16 +55,16 @@ class Tally:
     estimated: dict[str, Decimal] = field(default_factory=dict)
     segments: int = 0
 
-    def add(self, row: Count) -> None:
-        self.statuses[row.status] += row.messages
-        if row.status == MessageStatus.SUPPRESSED:
-            self.reasons[row.reason] += row.messages
-        if row.status == MessageStatus.DELIVERED:
-            self.delays[row.delay_seconds] += row.messages
-        self.segments += row.segments
-        if row.currency:
-            self.prices[row.currency] = self.prices.get(row.currency, Decimal(0)) + row.price
-            self.estimated[row.currency] = self.estimated.get(row.currency, Decimal(0)) + row.estimated_price
+    def add(self, status: str, delay_seconds: int, messages: int) -> None:
+        self.statuses[status] += messages
+        if status == MessageStatus.DELIVERED:
+            self.delays[delay_seconds] += messages
+
+    def spend(self, currency: str, segments: int, price: Decimal, estimated: Decimal) -> None:
+        self.segments += segments
+        if currency:
+            self.prices[currency] = self.prices.get(currency, Decimal(0)) + price
+            self.estimated[currency] = self.estimated.get(currency, Decimal(0)) + estimated
 
     def merge(self, other: Tally) -> None:
         """Add all that another one counted."""
@@ -100,23 +106,6 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Count:
-    """So many messages that are alike; see communications.models.MessageCount."""
-
-    day: date
-    channel: str
-    kind: str
-    status: str
-    reason: str
-    delay_seconds: int
-    currency: str
-    messages: int
-    segments: int
-    price: Decimal
-    estimated_price: Decimal
-
-
-@dataclass(frozen=True)
 class Analytics:
     """The counts of whole days [first, last] in `zone`. `by_day` has every day that has a message, in order."""
 
@@ -127,7 +116,6 @@ class Analytics:
     by_channel: dict[str, Tally]
     by_kind: dict[str, Tally]
     by_day: dict[date, Tally]
-    rows: list[Count]
 
     def starts_at(self, day: date) -> datetime:
         """The instant at which the day begins where the operator is. A day's messages are those queued from then, before the next."""
@@ -141,24 +129,70 @@ def analytics(
 
     One statement reads the counts and what was not added to them yet, so the numbers are those of the log at one moment.
     """
-    conditions, values = ["true"], []
-    for condition, value in (("day >= %s", first), ("day <= %s", last), ("channel = %s", channel), ("kind = %s", kind)):  # fmt: skip
-        if value:
-            conditions.append(condition)
-            values.append(value)
-    found = Analytics(first, last, ZoneInfo(counted_zone()), Tally(), {}, {}, {}, [])
-    with connection.cursor() as cursor:
-        cursor.execute(COUNTED.format(where=" AND ".join(conditions)), values)
-        for values_of_row in cursor.fetchall():
-            row = Count(*_integers(values_of_row))
-            found.rows.append(row)
-            found.total.add(row)
-            found.by_channel.setdefault(row.channel, Tally()).add(row)
-            found.by_kind.setdefault(row.kind, Tally()).add(row)
-            found.by_day.setdefault(row.day, Tally()).add(row)
+    found = Analytics(first, last, ZoneInfo(counted_zone()), Tally(), {}, {}, {})
+    for (
+        day,
+        channel_code,
+        kind_code,
+        status,
+        reason,
+        delay,
+        currency,
+        messages,
+        segments,
+        price,
+        estimated,
+    ) in _counted(SUMMARY, first=first, last=last, channel=channel, kind=kind):
+        if reason is not None:
+            if status == MessageStatus.SUPPRESSED and messages:
+                found.total.reasons[reason] += int(messages)
+            continue
+        tallies = (
+            [found.by_day.setdefault(day, Tally())]
+            if day
+            else [
+                found.by_channel.setdefault(channel_code, Tally()),
+                found.by_kind.setdefault(kind_code, Tally()),
+            ]
+        )
+        for tally in tallies:
+            if status is not None:
+                tally.add(status, delay, int(messages))
+            else:
+                tally.spend(currency, int(segments), price, estimated)
+    _drop_empty(found.by_day)
+    _drop_empty(found.by_channel)
+    _drop_empty(found.by_kind)
+    for tally in found.by_channel.values():
+        reasons = found.total.reasons
+        found.total.merge(tally)
+        found.total.reasons = reasons
     return found
 
 
-def _integers(row: tuple[Any, ...]) -> tuple[Any, ...]:
-    """PostgreSQL sums big integers into decimals."""
-    return (*row[:7], int(row[7]), int(row[8]), *row[9:])
+def _drop_empty(tallies: dict[Any, Tally]) -> None:
+    """Forget whose messages all went elsewhere since the counts were folded."""
+    for key in [key for key, tally in tallies.items() if not tally.total]:
+        del tallies[key]
+
+
+def counted_rows(
+    *, first: date | None = None, last: date | None = None, channel: str = "", kind: str = ""
+) -> Iterator[tuple[Any, ...]]:
+    """Yield (day, channel, kind, status, reason, currency, messages, segments, price, estimated price) in that order."""
+    rows = [row for row in _counted(WHOLE, first=first, last=last, channel=channel, kind=kind) if row[7]]
+    for row in sorted(rows, key=lambda row: (*row[:5], row[6])):
+        yield (*row[:5], row[6], int(row[7]), int(row[8]), row[9], row[10])
+
+
+def _counted(
+    statement: str, *, first: date | None, last: date | None, channel: str, kind: str
+) -> list[tuple[Any, ...]]:
+    values = {"first": first, "last": last, "channel": channel, "kind": kind}
+    tests = {"first": "day >= %(first)s", "last": "day <= %(last)s", "channel": "channel = %(channel)s", "kind": "kind = %(kind)s"}  # fmt: skip
+    conditions = ["true", *(test for name, test in tests.items() if values[name])]
+    noted = NOTED.format(where=" AND ".join(conditions))
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL work_mem = '64MB'")  # years of days in memory, not sorted on disk
+        cursor.execute(statement.format(noted=noted), values)
+        return cursor.fetchall()

@@ -350,15 +350,16 @@ def _reconciliation_figure(*, now: datetime) -> Figure:
 
 def message_figures(*, now: datetime) -> list[Figure]:
     """Return messages that failed in 7 days, those that may have been sent, and how long the oldest waits."""
-    counts = Message.objects.aggregate(
-        failed=Count(
-            "pk", filter=Q(status__in=["failed", "bounced"], queued_at__gte=now - timedelta(days=7))
-        ),
-        maybe=Count("pk", filter=Q(status="maybe_sent", queued_at__gte=now - timedelta(days=7))),
-        waiting=Count("pk", filter=Q(status__in=["queued", "sending"])),
-        oldest=Min("queued_at", filter=Q(status__in=["queued", "sending"])),
-        sent=Count("pk", filter=Q(sent_at__gte=now - timedelta(days=1))),
-    )
+    # One small question each, so that an index answers it however long the log is.
+    week, waiting = now - timedelta(days=7), Message.objects.filter(status__in=["queued", "sending"])
+    counts: dict[str, Any] = {
+        "failed": Message.objects.filter(status__in=["failed", "bounced"], queued_at__gte=week).count(),
+        "maybe": Message.objects.filter(status="maybe_sent", queued_at__gte=week).count(),
+        "sent": Message.objects.filter(
+            queued_at__gte=now - timedelta(days=3), sent_at__gte=now - timedelta(days=1)
+        ).count(),
+        **waiting.aggregate(waiting=Count("pk"), oldest=Min("queued_at")),
+    }
     waited = now - counts["oldest"] if counts["oldest"] else timedelta()
     link = _changelist(Message)
     cut_off = SmsBreaker.objects.filter(reset_at=None).count()

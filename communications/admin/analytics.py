@@ -23,7 +23,7 @@ from django.utils.translation import gettext_lazy
 from communications.admin.charts import PARTS, bars_over
 from communications.catalogue import KIND_CHOICES
 from communications.models import Channel, MessageCount, MessageStatus
-from communications.queries import OPTED_OUT, Analytics, Tally, analytics
+from communications.queries import OPTED_OUT, Analytics, Tally, analytics, counted_rows
 from communications.services.counting import counted_zone
 from foundation import audit
 from foundation.admin import ReadOnlyAdmin
@@ -205,7 +205,7 @@ class AnalyticsAdmin(ReadOnlyAdmin):
             data={name: str(value) for name, value in chosen.items() if value},
         )
         return StreamingHttpResponse(
-            lines(_rows(found)),
+            lines(_rows(found, chosen.get("channel", ""), chosen.get("kind", ""))),
             content_type="text/csv; charset=utf-8",
             headers={
                 "Content-Disposition": 'attachment; filename="message-analytics.csv"',
@@ -214,30 +214,13 @@ class AnalyticsAdmin(ReadOnlyAdmin):
         )
 
 
-def _rows(found: Analytics) -> Iterator[list[object]]:
-    """One line per day, channel, kind, state, reason and currency: the steps of the delay are added up."""
+def _rows(found: Analytics, channel: str, kind: str) -> Iterator[list[object]]:
     yield list(HEADER)
-    open_key: tuple[Any, ...] | None = None
-    sums: list[Any] = []
-    for row in sorted(found.rows, key=lambda row: (row.day, row.channel, row.kind, row.status, row.reason, row.currency)):  # fmt: skip
-        key = (row.day.isoformat(), row.channel, row.kind, row.status, row.reason, row.currency)
-        if key != open_key:
-            if open_key:
-                yield _line(open_key, sums)
-            open_key, sums = key, [0, 0, 0, 0]
-        for place, value in enumerate((row.messages, row.segments, row.price, row.estimated_price)):
-            sums[place] += value
-    if open_key:
-        yield _line(open_key, sums)
-
-
-def _line(key: tuple[Any, ...], sums: list[Any]) -> list[object]:
-    day, channel, kind, status, reason, currency = key
-    has_price = bool(currency)
-    return [
-        day, safe(channel), safe(kind), safe(status), safe(reason), sums[0], sums[1],
-        f"{sums[2]:.4f}" if has_price else "", f"{sums[3]:.4f}" if has_price else "", safe(currency),
-    ]  # fmt: skip
+    for day, *words, currency, messages, segments, price, estimated in counted_rows(
+        first=found.first, last=found.last, channel=channel, kind=kind
+    ):
+        prices = [f"{price:.4f}", f"{estimated:.4f}"] if currency else ["", ""]
+        yield [day.isoformat(), *map(safe, words), messages, segments, *prices, safe(currency)]
 
 
 def _part_labels() -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin, messages
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import escape as html_escape
 from django.utils.html import format_html, format_html_join
@@ -13,6 +14,7 @@ from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
 from communications import rendering
+from communications.admin import long_list
 from communications.campaigns.words import written_again
 from communications.catalogue import EMAIL, KINDS
 from communications.models import Message, MessageStatus
@@ -37,9 +39,13 @@ class MessageAdmin(ModelAdmin):
 
     list_display = ["queued_at", "kind", "channel", "to", "reference", "status_label", "error_text"]
     list_filter = ["status", "channel", "kind", "queued_at"]
-    search_fields = ["to", "to_name", "reference", "provider_ref"]
-    date_hierarchy = "queued_at"
-    list_select_related = ["template_version"]
+    search_fields = ["to"]  # see get_search_results
+    search_help_text = _("Address, name, phone, booking, plate, or the provider's whole reference")
+    list_per_page = 50
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    paginator = long_list.CappedPaginator
+    list_after_template = "communications/admin/older.html"
     actions = ["send_again"]
     fieldsets = [
         (
@@ -60,6 +66,26 @@ class MessageAdmin(ModelAdmin):
         (_("Delivery"), {"fields": ["timeline", "provider", "provider_ref", "attempts", "due_at"]}),
         (_("What was sent"), {"fields": ["template_version", "subject", "shown_text", "shown_html"]}),
     ]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Message]:
+        rows: QuerySet[Message] = super().get_queryset(request)
+        match = request.resolver_match
+        if match and match.url_name == "communications_message_changelist" and request.method == "GET":
+            # A page of mails is megabytes of HTML that the list does not show.
+            rows = rows.defer("body_text", "body_html", "variables", "calendar", "subject")
+        return rows
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Message], search_term: str
+    ) -> tuple[QuerySet[Message], bool]:
+        return long_list.find(request, queryset, search_term), False
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        response = super().changelist_view(request, extra_context)
+        context = getattr(response, "context_data", None)
+        if context and "cl" in context:
+            context["older"] = long_list.older(request, context["cl"])
+        return response
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

@@ -87,7 +87,7 @@ class TallyAnswer(serializers.Serializer):
         allow_null=True, help_text=_("Delivered of those that left or tried to, 0 to 1.")
     )
     medianSecondsToDelivery = serializers.IntegerField(
-        allow_null=True, help_text=_("Exact to a second up to 30, then in steps.")
+        allow_null=True, help_text=_("Exact to a second up to 6, then in steps.")
     )
     smsSegments = serializers.IntegerField()
     smsCost = CostAnswer(many=True)

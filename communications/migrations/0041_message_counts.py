@@ -37,13 +37,11 @@ COUNTING = f"""
 CREATE FUNCTION communications_home_zone() RETURNS text LANGUAGE sql STABLE AS $$ SELECT '{settings.HOME_TIMEZONE}'::text $$;
 CREATE FUNCTION communications_day(at timestamptz) RETURNS date LANGUAGE sql STABLE
     AS $$ SELECT (at AT TIME ZONE communications_home_zone())::date $$;
--- Every second up to 30, then coarser: the greatest step that is not longer than the delay.
+-- Every second up to 6, then coarser: the greatest step that is not longer than the delay.
 CREATE FUNCTION communications_delay_step(delay interval) RETURNS integer LANGUAGE sql IMMUTABLE AS $$
     SELECT (steps.seconds)[width_bucket(greatest(extract(epoch FROM delay)::float8, 0), steps.limits)]
-    FROM (SELECT ARRAY[0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,
-                       40,50,60,90,120,180,240,300,600,900,1800,3600,7200,14400,28800,86400] AS seconds,
-                 ARRAY[0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,
-                       40,50,60,90,120,180,240,300,600,900,1800,3600,7200,14400,28800,86400]::float8[] AS limits) AS steps
+    FROM (SELECT ARRAY[0,1,2,3,4,5,6,8,10,15,20,30,45,60,120,300,600,1800,3600,14400,86400] AS seconds,
+                 ARRAY[0,1,2,3,4,5,6,8,10,15,20,30,45,60,120,300,600,1800,3600,14400,86400]::float8[] AS limits) AS steps
 $$;
 {trigger("INSERT", "NEW TABLE AS new_messages", NEW_ROWS)}
 {trigger("UPDATE", "OLD TABLE AS old_messages NEW TABLE AS new_messages", f"{OLD_ROWS} UNION ALL {NEW_ROWS}")}

@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("communications", "0042_count_the_log"),
+        ("communications", "0043_find_in_the_log"),
     ]
 
     operations = [

@@ -92,7 +92,7 @@ class Message(models.Model):
         verbose_name=_("takes the place of"),
     )
     status = models.CharField(
-        _("status"), max_length=12, choices=MessageStatus.choices, default=MessageStatus.QUEUED, db_index=True
+        _("status"), max_length=12, choices=MessageStatus.choices, default=MessageStatus.QUEUED
     )
     provider = models.CharField(_("provider"), max_length=20, blank=True)
     provider_ref = models.CharField(_("provider's reference"), max_length=200, blank=True, db_index=True)
@@ -141,6 +141,8 @@ class Message(models.Model):
                 condition=models.Q(status__in=["queued", "sending", "maybe_sent"]),
                 name="message_unfinished",
             ),
+            models.Index(fields=["status", "-queued_at"], name="message_by_status"),
+            models.Index(fields=["kind", "-queued_at"], name="message_by_kind"),
         ]
 
     def __str__(self) -> str:
