@@ -19,3 +19,9 @@ def send_message(*, message_id: str) -> None:
 def sweep(timestamp: int) -> None:
     """Pick up messages whose worker died."""
     outbox.sweep(now=timezone.now())
+
+
+@app.task(name="communications.release_waiting")
+def release_waiting(*, channel: str) -> None:
+    """A provider answers again: its messages go on."""
+    outbox.release_waiting(channel, now=timezone.now())

@@ -26,11 +26,13 @@ def defer(
     queueing_lock: str | None = None,
     schedule_at: datetime | None = None,
     queue: str = "default",
+    priority: int = 0,
     **arguments: Any,
 ) -> None:
     """Queue a task ("payments.send_refund") in the current transaction: a rollback leaves no job.
 
-    With a queueing_lock a job that already waits under the same lock absorbs this one. Arguments must be JSON.
+    With a queueing_lock a job that already waits under the same lock absorbs this one. A worker takes the job with the highest
+    priority first. Arguments must be JSON.
     """
     with transaction.atomic():
         try:
@@ -41,6 +43,7 @@ def defer(
                     queueing_lock=queueing_lock,
                     schedule_at=schedule_at,
                     queue=queue,
+                    priority=priority,
                 ).defer(**arguments)
         except AlreadyEnqueued:
             pass

@@ -1,7 +1,7 @@
 """The post office's books."""
 
 from communications.models.channel import Channel
-from communications.models.message import MESSAGE_TRANSITIONS, DeliveryEvent, Message, MessageStatus
+from communications.models.message import MESSAGE_TRANSITIONS, DeliveryEvent, Message, MessageStatus, Outage
 from communications.models.template import MessageTemplate, TemplateVersion
 
 __all__ = [
@@ -11,5 +11,6 @@ __all__ = [
     "Message",
     "MessageStatus",
     "MessageTemplate",
+    "Outage",
     "TemplateVersion",
 ]
