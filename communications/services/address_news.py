@@ -20,7 +20,7 @@ NO_SUCH_PHONE = {"21211", "21214", "21217", "21614", "30005", "30006"}
 
 def learn(*, channel: str, address: str, fact: str, message: Message, detail: str = "") -> None:
     """Tell those who keep consent and suppressions. In the caller's transaction; a fact may come more than once."""
-    logger.info("An address of the channel %s: %s (message %s)", channel, fact, message.pk)
+    logger.debug("An address of the channel %s: %s (message %s)", channel, fact, message.pk)
 
 
 def learn_from_refusal(message: Message) -> None:

@@ -407,17 +407,21 @@ def _record_unavailable(sent: Message, error: Unavailable, *, now: datetime) -> 
         if not is_ours:
             return message
         message.error_code, message.error_text = error.code, error.text
-        if waits:
+        if message.was_resent:
+            # The first one may have left, so that is what it stays; the resend did not, so it is still to come.
+            change_status(message, MessageStatus.MAYBE_SENT, MESSAGE_TRANSITIONS)
+            message.was_resent = not message.tries_left
+            message.due_at = now + _wait(message, error) if message.tries_left else None
+            if message.due_at:
+                _defer_sending(message, at=message.due_at)
+        elif waits:
             change_status(message, MessageStatus.QUEUED, MESSAGE_TRANSITIONS)
             message.tries_left += 1
             _wait_for_provider(message, now=now)
         elif message.tries_left:
             change_status(message, MessageStatus.QUEUED, MESSAGE_TRANSITIONS)
-            message.due_at = now + timedelta(seconds=_wait_seconds(message, error))
+            message.due_at = now + _wait(message, error)
             _defer_sending(message, at=message.due_at)
-        elif message.was_resent:  # the first one may have left
-            change_status(message, MessageStatus.MAYBE_SENT, MESSAGE_TRANSITIONS)
-            message.due_at = None
         else:
             change_status(message, MessageStatus.FAILED, MESSAGE_TRANSITIONS)
         message.save()
@@ -426,12 +430,12 @@ def _record_unavailable(sent: Message, error: Unavailable, *, now: datetime) -> 
     return message
 
 
-def _wait_seconds(message: Message, error: Unavailable) -> float:
-    """Return how long to wait: what the provider asked for, at least, or our own steps; spread, so that not all come at once."""
+def _wait(message: Message, error: Unavailable) -> timedelta:
+    """Return how long to wait: what the provider asked for, or our own steps; spread, so that not all come at once."""
     step = BACKOFF_SECONDS[min(TRIES - message.tries_left, len(BACKOFF_SECONDS)) - 1]
     if error.retry_after_seconds is not None:
-        return error.retry_after_seconds + random.uniform(0, 5)  # noqa: S311 - only to spread the load
-    return step * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311
+        return timedelta(seconds=error.retry_after_seconds + random.uniform(0, 5))  # noqa: S311 - only to spread the load
+    return timedelta(seconds=step * random.uniform(1 - JITTER, 1 + JITTER))  # noqa: S311
 
 
 def _record_unknown(sent: Message, error: OutcomeUnknown, *, now: datetime) -> Message:
