@@ -572,6 +572,11 @@ def needs_person() -> QuerySet[Message]:
         Q(status__in=[MessageStatus.FAILED, MessageStatus.BOUNCED])
         | Q(status=MessageStatus.MAYBE_SENT, due_at=None),
         ~Exists(replaced),
+        status__in=[
+            MessageStatus.FAILED,
+            MessageStatus.BOUNCED,
+            MessageStatus.MAYBE_SENT,
+        ],  # as the index says it
         attended_at=None,
     )
 
