@@ -14,6 +14,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import User
+from communications.models import ConsentSource
 from communications.services.outbox import queue_message
 
 
@@ -70,7 +71,11 @@ class AccountAdapter(DefaultAccountAdapter):
         with transaction.atomic():
             confirmed = super().confirm_email(request, email_address)
             if confirmed:
+                from accounts.services import note_consent  # which needs this adapter
+
                 user: User = email_address.user
+                if user.offers_wording:
+                    note_consent(user, True, source=ConsentSource.SIGN_UP, wording=user.offers_wording)
                 queue_message(
                     kind="welcome",
                     channel="email",

@@ -47,11 +47,11 @@ class UserAdmin(AuditedAdmin, DjangoUserAdmin):
     search_help_text = _("E-mail, name or phone")
     ordering = ["email"]
     filter_horizontal: ClassVar[Any] = ["groups", "user_permissions"]
-    readonly_fields = ["date_joined", "last_login"]
+    readonly_fields = ["date_joined", "last_login", "wants_offers"]
     show_full_result_count = False
     change_form_outer_after_template = "communications/admin/user_messages.html"
     fieldsets = [
-        (None, {"fields": ["email", "name", "phone", "language", "marketing_consent", "password"]}),
+        (None, {"fields": ["email", "name", "phone", "language", "wants_offers", "password"]}),
         (
             _("Rights"),
             {
@@ -63,6 +63,11 @@ class UserAdmin(AuditedAdmin, DjangoUserAdmin):
     ]
     add_fieldsets = [(None, {"fields": ["email", "name", "usable_password", "password1", "password2"]})]
     inlines = [EmailAddressInline]
+
+    @admin.display(description=_("wants offers"), boolean=True)
+    def wants_offers(self, user: Any) -> bool:
+        """What the consent ledger says; the person changes it, in their account or by a link."""
+        return bool(user.pk) and user.marketing_consent
 
     def get_inlines(self, request: HttpRequest, obj: Any) -> Any:
         return self.inlines if obj else []

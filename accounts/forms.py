@@ -11,6 +11,8 @@ from phonenumber_field.formfields import PhoneNumberField
 
 from accounts.models import User, one_line
 
+OFFERS = _("Send me offers by e-mail. I can stop them at any time.")
+
 
 class SignupForm(forms.Form):
     """What we ask beside e-mail and password."""
@@ -20,9 +22,12 @@ class SignupForm(forms.Form):
         error_messages={"required": _("Enter your name.")},
     )  # fmt: skip
 
+    offers = forms.BooleanField(label=OFFERS, required=False)
+
     def signup(self, request: HttpRequest, user: User) -> None:
         user.name = self.cleaned_data["name"]
-        user.save(update_fields=["name"])
+        user.offers_wording = str(self.fields["offers"].label) if self.cleaned_data["offers"] else ""
+        user.save(update_fields=["name", "offers_wording"])
 
 
 class ProfileForm(forms.ModelForm):
@@ -35,13 +40,12 @@ class ProfileForm(forms.ModelForm):
         error_messages={"invalid": _("Enter a full phone number, with + and the country code from abroad.")},
     )  # fmt: skip
 
+    marketing_consent = forms.BooleanField(label=OFFERS, required=False)
+
     class Meta:
         model = User
-        fields = ["name", "phone", "marketing_consent"]
-        labels = {
-            "name": _("Your name"),
-            "marketing_consent": _("Send me offers by e-mail. I can stop them at any time."),
-        }
+        fields = ["name", "phone"]
+        labels = {"name": _("Your name")}
         widgets = {"name": forms.TextInput(attrs={"autocomplete": "name"})}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -14,6 +14,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from phonenumber_field.modelfields import PhoneNumberField
 
+from communications.services.consent import wants_offers
 from foundation.text import is_one_line
 
 
@@ -50,7 +51,8 @@ class User(AbstractBaseUser, PermissionsMixin):
     name = models.CharField(_("name"), max_length=120, blank=True, validators=[one_line])
     phone = PhoneNumberField(_("phone"), blank=True)
     language = models.CharField(_("language"), max_length=8, default="en")
-    marketing_consent = models.BooleanField(_("wants offers"), default=False)
+    # What was ticked when signing up; it becomes consent when the address is confirmed, so that nobody signs up a stranger.
+    offers_wording = models.CharField(_("offers asked for at sign-up"), max_length=500, blank=True)
     is_staff = models.BooleanField(_("staff"), default=False)
     is_active = models.BooleanField(_("active"), default=True)
     date_joined = models.DateTimeField(_("joined"), default=timezone.now)
@@ -71,6 +73,11 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     def get_full_name(self) -> str:
         return self.name or self.email
+
+    @property
+    def marketing_consent(self) -> bool:
+        """Whether this person wants offers by e-mail, by the consent ledger."""
+        return wants_offers(channel="email", address=self.email)
 
     def get_short_name(self) -> str:
         return self.name.split(" ")[0] if self.name else self.email

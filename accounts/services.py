@@ -13,12 +13,15 @@ from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.http import HttpRequest
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from rest_framework_simplejwt.exceptions import TokenError
 from rest_framework_simplejwt.tokens import RefreshToken
 from rest_framework_simplejwt.utils import datetime_from_epoch, get_md5_hash_password
 
 from accounts.models import TokenFamily, User
+from communications.models import ConsentSource
+from communications.services.consent import record_consent
 from foundation import audit
 from foundation.errors import DomainError, InvalidInput
 
@@ -147,21 +150,44 @@ def _read(text: str) -> RefreshToken:
         raise TokenNotValid from error
 
 
-def change_profile(user: User, **changes: Any) -> User:
-    """Write the named profile fields; a change of consent leaves an audit entry."""
-    if "marketing_consent" in changes and changes["marketing_consent"] != user.marketing_consent:
-        audit.record(
-            actor=user,
-            action="marketing_consent_given"
-            if changes["marketing_consent"]
-            else "marketing_consent_withdrawn",
-            subject=f"user:{user.pk}",
-        )
+def change_profile(
+    user: User,
+    *,
+    source: str = ConsentSource.ACCOUNT,
+    wording: str = "",
+    ip_address: str = "",
+    marketing_consent: bool | None = None,
+    **changes: Any,
+) -> User:
+    """Write the named profile fields. A yes or no to offers goes into the consent ledger with the wording that was shown."""
     for field, value in changes.items():
         setattr(user, field, value)
-    if changes:
-        user.save(update_fields=list(changes))
+    with transaction.atomic():
+        if changes:
+            user.save(update_fields=list(changes))
+        if marketing_consent is not None and marketing_consent != user.marketing_consent:
+            note_consent(user, marketing_consent, source=source, wording=wording, ip_address=ip_address)
     return user
+
+
+def note_consent(user: User, is_granted: bool, *, source: str, wording: str, ip_address: str = "") -> None:
+    """Write what the user says about offers by e-mail into the consent ledger, and into the audit log."""
+    record_consent(
+        channel="email",
+        address=user.email,
+        is_granted=is_granted,
+        source=source,
+        now=timezone.now(),
+        wording=wording,
+        language=user.language,
+        ip_address=ip_address,
+        user=user,
+    )
+    audit.record(
+        actor=user,
+        action="marketing_consent_given" if is_granted else "marketing_consent_withdrawn",
+        subject=f"user:{user.pk}",
+    )
 
 
 def forget_expired_families(*, now: datetime) -> int:

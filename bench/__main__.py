@@ -85,7 +85,8 @@ def environment(url: str) -> dict[str, str]:
     return {
         **os.environ, "DATABASE_URL": url, "ENVIRONMENT": "production",
         "DJANGO_SETTINGS_MODULE": "parking_site.settings", "READ_DOT_ENV": "false",
-        "SECRET_KEY": secrets.token_hex(40), "JWT_SIGNING_KEY": secrets.token_hex(40), "LOG_LEVEL": "ERROR",
+        "SECRET_KEY": secrets.token_hex(40), "JWT_SIGNING_KEY": secrets.token_hex(40),
+        "ADDRESS_KEY": secrets.token_hex(40), "LOG_LEVEL": "ERROR",
         "SITE_URL": "https://bench.example", "ALLOWED_HOSTS": "bench.example",
         "REDIS_URL": os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0"),
         "STRIPE_SECRET_KEY": "sk_live_" + "b" * 24, "STRIPE_PUBLISHABLE_KEY": "pk_live_" + "b" * 24,

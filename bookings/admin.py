@@ -24,6 +24,7 @@ from unfold.widgets import (
     UnfoldAdminTextInputWidget,
 )
 
+from bookings import admin_promo  # noqa: F401 - registers its page
 from bookings.admin_amend import AmendingAdmin
 from bookings.models import (
     Airport,

@@ -11,6 +11,7 @@ from procrastinate.contrib.django import app
 from bookings.services.capacity import extend_gates
 from bookings.services.hold import expire_overdue_holds
 from bookings.services.lapse import expire_overdue_amendments
+from bookings.services.remind import queue_due
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +24,14 @@ def expire_holds(timestamp: int) -> None:
     expired, lapsed = expire_overdue_holds(now=now), expire_overdue_amendments(now=now)
     if expired or lapsed:
         logger.info("expired %d overdue holds and %d overdue changes", expired, lapsed)
+
+
+@app.periodic(cron="*/5 * * * *")
+@app.task(name="bookings.remind", queueing_lock="bookings.remind", lock="bookings.remind")
+def remind(timestamp: int) -> None:
+    """Queue the reminders that are due, every five minutes."""
+    if done := queue_due(now=timezone.now()):
+        logger.info("queued reminders of %d stays", done)
 
 
 @app.periodic(cron="17 2 * * *")

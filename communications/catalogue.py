@@ -33,7 +33,10 @@ class Variable:
 
 @dataclass(frozen=True)
 class Kind:
-    """One occasion on which we write. `shows_boarding_pass` puts the booking card on top of the e-mail."""
+    """One occasion on which we write. `shows_boarding_pass` puts the booking card on top of the e-mail.
+
+    `has_own_words`: each sending brings its own text (models.OwnWords); the template is only where that text begins.
+    """
 
     code: str
     label: Any
@@ -41,6 +44,7 @@ class Kind:
     has_sms: bool = False
     shows_boarding_pass: bool = False
     purpose: str = TRANSACTIONAL
+    has_own_words: bool = False
     by_name: dict[str, Variable] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -158,6 +162,40 @@ KINDS: dict[str, Kind] = {
         Kind(
             "booking_confirmation",
             _("Booking confirmed"),
+            (
+                CUSTOMER,
+                REFERENCE,
+                *STAY,
+                Variable("address", _("The car park's address"), "Perimeter Road 12, Hounslow TW6 2GA"),
+                Variable("directions", _("How to get there"), "Follow the signs for Zone P from the A4."),
+                Variable("plate", _("The number plate"), "AB12 CDE"),
+                Variable("product_name", _("What was booked"), "Standard space"),
+                Variable("total", _("The price"), "£84.50"),
+                MANAGE_URL,
+            ),
+            has_sms=True,
+            shows_boarding_pass=True,
+        ),
+        Kind(
+            "drop_off_reminder",
+            _("Reminder before drop-off"),
+            (
+                CUSTOMER,
+                REFERENCE,
+                *STAY,
+                Variable("address", _("The car park's address"), "Perimeter Road 12, Hounslow TW6 2GA"),
+                Variable("directions", _("How to get there"), "Follow the signs for Zone P from the A4."),
+                Variable("plate", _("The number plate"), "AB12 CDE"),
+                Variable("product_name", _("What was booked"), "Standard space"),
+                Variable("total", _("The price"), "£84.50"),
+                MANAGE_URL,
+            ),
+            has_sms=True,
+            shows_boarding_pass=True,
+        ),
+        Kind(
+            "return_reminder",
+            _("Reminder before return"),
             (
                 CUSTOMER,
                 REFERENCE,
@@ -339,6 +377,42 @@ KINDS: dict[str, Kind] = {
                     "cause", _("Why it did not arrive, as a sentence"), "The card that paid has expired."
                 ),
             ),
+        ),
+        Kind(
+            "staff_message",
+            _("Message from staff"),
+            (CUSTOMER, Variable("text", _("What staff wrote"), "Your shuttle leaves from bay 4 today.")),
+            has_sms=True,
+        ),
+        Kind(
+            "promotion",
+            _("Promotion"),
+            (
+                CUSTOMER,
+                Variable("promo_code", _("The campaign's promo code"), "SPRING20"),
+                Variable(
+                    "offer_url",
+                    _("The front page, with the promo code filled in"),
+                    "https://parking.example/?code=SPRING20",
+                    is_url=True,
+                ),
+            ),
+            has_sms=True,
+            purpose=PROMOTIONAL,
+            has_own_words=True,
+        ),
+        Kind(
+            "emergency_alert",
+            _("Emergency alert"),
+            (
+                CUSTOMER,
+                REFERENCE,
+                Variable("plate", _("The number plate"), "AB12 CDE"),
+                *STAY[:5],
+            ),
+            has_sms=True,
+            purpose=EMERGENCY,
+            has_own_words=True,
         ),
     )
 }

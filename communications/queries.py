@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy
 
 from communications.catalogue import EMAIL
 from communications.models import Message, MessageStatus, Outage
+from communications.services.outages import WAITING
 
 GOOD = {MessageStatus.DELIVERED}
 BAD = {MessageStatus.BOUNCED, MessageStatus.FAILED}
@@ -179,6 +180,6 @@ def oldest_waiting_seconds(*, now: datetime | None = None) -> int:
     now = now or timezone.now()
     waiting = Message.objects.filter(status__in=[MessageStatus.QUEUED, MessageStatus.SENDING])
     due = waiting.filter(due_at__lte=now).aggregate(oldest=Min("due_at"))["oldest"]
-    held = waiting.filter(due_at=None).aggregate(oldest=Min("queued_at"))["oldest"]
+    held = waiting.filter(due_at=None, error_code=WAITING).aggregate(oldest=Min("queued_at"))["oldest"]
     oldest = min((at for at in (due, held) if at), default=now)
     return max(round((now - oldest).total_seconds()), 0)

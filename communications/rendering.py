@@ -118,8 +118,12 @@ def render(
     language: str,
     variables: Mapping[str, Any],
     has_qr: bool = False,
+    links: Mapping[str, str] | None = None,
 ) -> Rendered:
-    """Return the message in the language. Values are escaped in the HTML part; missing ones are left empty."""
+    """Return the message in the language. Values are escaped in the HTML part; missing ones are left empty.
+
+    `links` (unsubscribe_url, preferences_url) stand below a promotion.
+    """
     values = {**variables, **site_variables()}
     paragraphs = [
         part.strip() for part in re.split(r"\n\s*\n", version.body.replace("\r\n", "\n")) if part.strip()
@@ -142,6 +146,7 @@ def render(
             "is_cancelled": kind.code == "cancellation",
             "has_qr": has_qr,
             "qr_content_id": QR_CONTENT_ID,
+            **(links or {}),
             "v": values,
         }
         html = str(render_to_string("communications/email/layout.html", context))

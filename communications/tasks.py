@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.utils import timezone
 from procrastinate.contrib.django import app
 
+from communications.campaigns import dispatch, people, steps
 from communications.services import outbox
 
 
@@ -25,3 +26,22 @@ def sweep(timestamp: int) -> None:
 def release_waiting(*, channel: str) -> None:
     """A provider answers again: its messages go on."""
     outbox.release_waiting(channel, now=timezone.now())
+
+
+@app.task(name="communications.prepare_campaign")
+def prepare_campaign(*, campaign_id: int) -> None:
+    """Choose a campaign's recipients for a moment, then go on behind whatever is more urgent."""
+    people.prepare(campaign_id, now=timezone.now())
+
+
+@app.task(name="communications.dispatch")
+def dispatch_batches(*, sender: str, lane: int) -> None:
+    """Send a campaign or an alert for a moment, then go on behind whatever is more urgent."""
+    dispatch.run(sender, lane)
+
+
+@app.periodic(cron="* * * * *")
+@app.task(name="communications.campaign_clock", queueing_lock="communications.campaign_clock")
+def campaign_clock(timestamp: int) -> None:
+    """Begin campaigns that are due, and take up those that a killed worker left."""
+    steps.look_at_the_clock(now=timezone.now())

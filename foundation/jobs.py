@@ -31,8 +31,8 @@ def defer(
 ) -> None:
     """Queue a task ("payments.send_refund") in the current transaction: a rollback leaves no job.
 
-    With a queueing_lock a job that already waits under the same lock absorbs this one. A worker takes the job with the highest
-    priority first. Arguments must be JSON.
+    With a queueing_lock a job that already waits under the same lock absorbs this one. Of the jobs that are due the one with the highest
+    priority runs first. Arguments must be JSON.
     """
     with transaction.atomic():
         try:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from functools import cache
 
-from babel.numbers import format_currency, get_currency_precision, list_currencies
+from babel.numbers import format_currency, format_percent, get_currency_precision, list_currencies
 from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
@@ -131,6 +131,13 @@ def amounts_by_currency(entries: tuple[str, ...]) -> dict[str, int]:
 def percent_of(amount_minor: int, percent: Decimal | int) -> int:
     """Return percent % of an amount, rounded half up to the minor unit (the house's one rounding rule)."""
     return int((Decimal(amount_minor) * Decimal(percent) / 100).to_integral_value(rounding=ROUND_HALF_UP))
+
+
+@cache
+def signed_percent(percent: Decimal, language: str) -> str:
+    """Write "-20%" or "+12.5%" as the language does."""
+    text = format_percent(percent / 100, locale=language.replace("-", "_"), decimal_quantization=False)
+    return f"+{text}" if percent > 0 else text
 
 
 def tax_within(gross_minor: int, percent: Decimal | int) -> int:

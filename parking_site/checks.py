@@ -5,15 +5,17 @@ from __future__ import annotations
 import ipaddress
 from typing import Any
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 from django.core.exceptions import ImproperlyConfigured
 
+from communications.services import quiet
 from foundation.money import amounts_by_currency
 
 REQUIRED = (
-    "SECRET_KEY", "JWT_SIGNING_KEY", "SITE_URL", "ALLOWED_HOSTS", "REDIS_URL", "STRIPE_SECRET_KEY", "STRIPE_PUBLISHABLE_KEY",
+    "SECRET_KEY", "JWT_SIGNING_KEY", "ADDRESS_KEY", "SITE_URL", "ALLOWED_HOSTS", "REDIS_URL", "STRIPE_SECRET_KEY", "STRIPE_PUBLISHABLE_KEY",
     "STRIPE_WEBHOOK_SECRET", "STRIPE_WEBHOOK_UUID", "SENDGRID_API_KEY", "SENDGRID_WEBHOOK_VERIFICATION_KEY",
     "DEFAULT_FROM_EMAIL", "SUPPORT_EMAIL", "TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "TWILIO_FROM_NUMBER",
 )  # fmt: skip
@@ -51,12 +53,28 @@ def production_is_safe(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 @register("business")
 def business_rules_are_readable(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """Name every business rule that cannot be read, in any environment."""
+    problems = []
     try:
         amounts_by_currency(tuple(settings.REFUND_APPROVAL_ABOVE))
     except ValueError as error:
         hint = f"{error}. Write currencies and amounts such as USD:200.00,JPY:30000, or nothing for never."
-        return [_error("E008", "REFUND_APPROVAL_ABOVE", "cannot be read", hint)]
-    return []
+        problems.append(_error("E008", "REFUND_APPROVAL_ABOVE", "cannot be read", hint))
+    try:
+        quiet.hours()
+    except ValueError:
+        problems.append(
+            _error("E008", "QUIET_HOURS", "cannot be read", "Write two times such as 21:00-08:00.")
+        )
+    if any(not 1 <= hours <= 336 for hours in settings.REMINDER_HOURS):
+        hint = "Write whole hours from 1 to 336 such as 24,2, or nothing for never."
+        problems.append(_error("E008", "REMINDER_HOURS", "is out of range", hint))
+    try:
+        ZoneInfo(settings.HOME_TIMEZONE)
+    except (ZoneInfoNotFoundError, ValueError):
+        problems.append(
+            _error("E008", "HOME_TIMEZONE", "is unknown", "Write a zone's IANA name such as Europe/London.")
+        )
+    return problems
 
 
 def refuse_unsafe_start() -> None:
@@ -101,7 +119,7 @@ def _missing() -> list[CheckMessage]:
 
 def _weak_secrets() -> list[CheckMessage]:
     problems = []
-    for name in ("SECRET_KEY", "JWT_SIGNING_KEY"):
+    for name in ("SECRET_KEY", "JWT_SIGNING_KEY", "ADDRESS_KEY"):
         secret = _value(name)
         if not secret:
             continue

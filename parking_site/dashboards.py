@@ -57,12 +57,14 @@ NAVIGATION = [
         ("currency_exchange", "payments.Refund"),
         ("gavel", "payments.Dispute"),
         ("outgoing_mail", "communications.Message"),
+        ("crisis_alert", "communications.EmergencyAlert"),
     ]),
     (gettext_lazy("Car parks"), [
         ("flight", "bookings.Airport"),
         ("garage", "bookings.CarPark"),
         ("business", "bookings.Operator"),
         ("sell", "bookings.Tariff"),
+        ("redeem", "bookings.PromoCode"),
         ("policy", "bookings.CancellationPolicy"),
     ]),
     (gettext_lazy("Books"), [
@@ -74,9 +76,11 @@ NAVIGATION = [
         ("webhook", "payments.ProviderEvent"),
     ]),
     (gettext_lazy("Messages"), [
+        ("campaign", "communications.Campaign"),
         ("draft", "communications.MessageTemplate"),
+        ("sms", "communications.InboundText"),
+        ("fact_check", "communications.ConsentEntry"),
         ("block", "communications.Suppression"),
-        ("mark_email_read", "communications.DeliveryEvent"),
     ]),
     (gettext_lazy("People and trail"), [
         ("person", "accounts.User"),

@@ -364,8 +364,38 @@ TWILIO_ACCOUNT_SID = env.str("TWILIO_ACCOUNT_SID", default="" if PRODUCTION else
 TWILIO_AUTH_TOKEN = env.str("TWILIO_AUTH_TOKEN", default="" if PRODUCTION else "sandbox-twilio-auth-token")
 TWILIO_FROM_NUMBER = env.str("TWILIO_FROM_NUMBER", default="" if PRODUCTION else "+15005550006")
 TWILIO_TIMEOUT_SECONDS = env.int("TWILIO_TIMEOUT_SECONDS", default=20)
+# Consent is remembered by a keyed hash of the address, which outlives the person's erasure. Never change it: every no would be forgotten.
+ADDRESS_KEY = env.str(
+    "ADDRESS_KEY", default="" if PRODUCTION else "development-only-address-key-not-for-production"
+)
+# Where the operator is: quiet hours of people whose zone is unknown, and the clock of campaigns.
+HOME_TIMEZONE = env.str("HOME_TIMEZONE", default="Europe/London")
+# When no promotion is sent, by the recipient's clock. The same time twice: never quiet.
+QUIET_HOURS = env.str("QUIET_HOURS", default="21:00-08:00")
+# Segments a UTC day: to one number, one prefix, one country, in all. Bookings and payments have a purse of their own.
+SMS_LIMITS = {
+    "bookings": env.list("SMS_LIMITS_BOOKINGS", cast=int, default=[30, 3000, 30000, 50000]),
+    "other": env.list("SMS_LIMITS_OTHER", cast=int, default=[5, 500, 5000, 20000]),
+}
+# So many different numbers of one prefix in a day, outside bookings, look like somebody who earns by it.
+SMS_BREAKER_NUMBERS = env.int("SMS_BREAKER_NUMBERS", default=100)
+# Where SMS outside bookings may go. Premium numbers are never texted.
+SMS_COUNTRIES = env.list(
+    "SMS_COUNTRIES",
+    default="AT AU BE CA CH CZ DE DK ES FI FR GB GR HU IE IT LU NL NO NZ PL PT SE US".split(),  # noqa: SIM905
+)
+# What a segment costs until the provider says what it did cost.
+SMS_PRICE_ESTIMATE = env.str("SMS_PRICE_ESTIMATE", default="USD:0.05")
 # What a message may bring along, made when it is sent: the maker's name on the message -> the function that gets the rest.
 MESSAGE_ATTACHMENTS = {"document": "payments.queries.documents_for_message"}
+# Who campaigns and emergency alerts write to, and what a campaign's promo code brought: asked by name, for the post office knows no bookings.
+CAMPAIGN_AUDIENCE = "bookings.audience.customers"
+CAMPAIGN_PROMO_CODES = "bookings.audience.promo_codes"
+ALERT_AUDIENCE = "bookings.audience.cars"
+# Jobs that send one campaign side by side. Each is short and comes after every other message.
+CAMPAIGN_LANES = env.int("CAMPAIGN_LANES", default=2)
+# Who says whether a queued message is still true when it leaves: the checker's name on the message -> the function that gets the rest.
+MESSAGE_CONDITIONS = {"reminder": "bookings.services.remind.still_due"}
 
 # --- Business rules ---------------------------------------------------------------------------------------------
 QUOTE_LIFETIME_MINUTES = env.int("QUOTE_LIFETIME_MINUTES", default=30)
@@ -376,6 +406,8 @@ BOOKABLE_UP_TO_DAYS_AHEAD = env.int("BOOKABLE_UP_TO_DAYS_AHEAD", default=365)
 LONGEST_STAY_DAYS = env.int("LONGEST_STAY_DAYS", default=90)
 # A refund that staff ask for above this ("USD:200.00", "JPY:30000") waits for another person; a currency not named never does.
 REFUND_APPROVAL_ABOVE = env.list("REFUND_APPROVAL_ABOVE", default=[])
+# How many hours before drop-off, and before return, a customer is reminded.
+REMINDER_HOURS = env.list("REMINDER_HOURS", cast=int, default=[24, 2])
 OPEN_HOLDS_PER_CUSTOMER = env.int("OPEN_HOLDS_PER_CUSTOMER", default=5)
 RATE_LIMITS_ENABLED = env.bool("RATE_LIMITS_ENABLED", default=True)
 # The header that our own proxy overwrites with the caller's address. Empty: the socket's address is the caller's.
@@ -388,6 +420,7 @@ RATE_LIMITS = {
     "register": env.list("RATE_LIMIT_REGISTER", default=["20/h", "5/h"]),
     "quotes": env.list("RATE_LIMIT_QUOTES", default=["240/m", "120/m"]),
     "bookings": env.list("RATE_LIMIT_BOOKINGS", default=["60/m", "20/m"]),
+    "messages": env.list("RATE_LIMIT_MESSAGES", default=["60/m", "30/m"]),
     "methods": env.list(
         "RATE_LIMIT_METHODS", default=["60/m", "10/m"]
     ),  # saving cards: where stolen ones are tried

@@ -59,6 +59,12 @@ FATES = {
 }
 STOP_WORDS = frozenset({"STOP", "STOPALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT"})
 START_WORDS = frozenset({"START", "YES", "UNSTOP"})
+# What Twilio itself answers to its words, whatever the site does.
+OWN_ANSWERS = {
+    "STOP": "You have successfully been unsubscribed. You will not receive any more messages from this number. Reply START to resubscribe.",
+    "START": "You have successfully been re-subscribed to messages from this number. Reply HELP for help. Reply STOP to unsubscribe.",
+    "HELP": "Reply STOP to unsubscribe. Msg&Data Rates May Apply.",
+}
 
 
 class SmsError(Exception):
@@ -314,6 +320,12 @@ def receive(box: Sandbox, *, phone: str, number: str, body: str) -> dict[str, An
             fields["OptOutType"] = "START"
         elif word in {"HELP", "INFO"}:
             fields["OptOutType"] = "HELP"
+        if fields.get("OptOutType"):
+            answer = _store(
+                box, account=record["account_sid"], sender=number, recipient=phone, body=OWN_ANSWERS[fields["OptOutType"]],
+                service="", callback="", direction="outbound-reply", status="queued",
+            )  # fmt: skip
+            _plan(box, answer)
         for endpoint in box.webhooks.endpoints("twilio"):
             box.webhooks.queue(
                 "twilio", url=endpoint["url"], secret=box.options.twilio_token, event_id=record["sid"],

@@ -13,6 +13,8 @@ from django.views.decorators.http import require_http_methods
 from accounts.forms import ProfileForm
 from accounts.models import User
 from accounts.services import change_profile
+from communications.services.consent import wants_offers
+from foundation.middleware import client_address
 
 
 @never_cache
@@ -22,9 +24,19 @@ def profile(request: HttpRequest) -> HttpResponse:
     """Show and change name, phone and consent."""
     assert isinstance(request.user, User)  # login_required
     user = User.objects.get(pk=request.user.pk)
-    form = ProfileForm(request.POST or None, instance=User.objects.get(pk=user.pk))
+    subscribed = wants_offers(channel="email", address=user.email)
+    form = ProfileForm(
+        request.POST or None,
+        instance=User.objects.get(pk=user.pk),
+        initial={"marketing_consent": subscribed},
+    )
     if request.method == "POST" and form.is_valid():
-        change_profile(user, **form.cleaned_data)
+        change_profile(
+            user,
+            wording=str(form.fields["marketing_consent"].label),
+            ip_address=client_address(request),
+            **form.cleaned_data,
+        )
         messages.success(request, _("Your details are saved."))
         return redirect("accounts:profile")
     return render(request, "accounts/profile.html", {"form": form}, status=422 if form.errors else 200)

@@ -34,6 +34,15 @@ class QuoteInput(StrictSerializer):
     productId = serializers.IntegerField(min_value=1, max_value=LARGEST_ID)
     dropOff = serializers.CharField(max_length=40, help_text=LOCAL_TIME)
     vars()["return"] = serializers.CharField(max_length=40, help_text=LOCAL_TIME)
+    promoCode = serializers.CharField(
+        max_length=40,
+        required=False,
+        allow_blank=True,
+        default="",
+        help_text=_(
+            "What it takes off is a price line with the rule `promo`. A use is counted when the space is held."
+        ),
+    )
 
 
 class DriverInput(StrictSerializer):

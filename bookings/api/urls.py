@@ -1,8 +1,10 @@
 from django.urls import path
 
-from bookings.api import amend, views
+from bookings.api import amend, messages, views
 
 urlpatterns = [
+    path("communication/booking-confirmation", messages.BookingConfirmationView.as_view()),
+    path("communication/booking-reminder", messages.BookingReminderView.as_view()),
     path("airports", views.AirportsView.as_view()),
     path("search", views.SearchView.as_view()),
     path("quotes", views.QuotesView.as_view()),

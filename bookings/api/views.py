@@ -135,6 +135,7 @@ class QuotesView(PublicView):
             end_at=queries.parse_local(asked["return"], zone, field="return"),
             now=timezone.now(),
             user=user,
+            promo_code=asked["promoCode"],
         )
         return Response(s.quote_body(quote), status=201)
 

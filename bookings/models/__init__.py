@@ -6,6 +6,8 @@ from bookings.models.booking import TRANSITIONS, Booking, BookingEvent, Quote
 from bookings.models.cancellation import Cancellation, CancellationPolicy, PolicyTier
 from bookings.models.capacity import CapacityGate, Occupancy
 from bookings.models.car_park import CarPark, Operator, Pool, Product
+from bookings.models.promo import PromoCode, PromoUse
+from bookings.models.reminder import Reminder
 from bookings.models.tariff import Tariff, TariffRule
 
 __all__ = [
@@ -24,7 +26,10 @@ __all__ = [
     "PolicyTier",
     "Pool",
     "Product",
+    "PromoCode",
+    "PromoUse",
     "Quote",
+    "Reminder",
     "Tariff",
     "TariffRule",
 ]

@@ -28,6 +28,14 @@ class Quote(models.Model):
     currency = models.CharField(_("currency"), max_length=3)
     lines = models.JSONField(_("price lines"), default=list)
     policy = models.JSONField(_("cancellation policy"), default=dict)
+    promo = models.ForeignKey(
+        "bookings.PromoCode",
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="+",
+        verbose_name=_("promo code"),
+    )
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT, related_name="quotes"
     )
@@ -93,6 +101,8 @@ class Booking(models.Model):
     outbound_flight = models.CharField(_("outbound flight"), max_length=8, blank=True)
     return_flight = models.CharField(_("return flight"), max_length=8, blank=True)
     language = models.CharField(_("language"), max_length=8, default="en")
+    # What was ticked when booking; it becomes consent when the booking is paid, so that nobody signs up a stranger.
+    offers_wording = models.CharField(_("offers asked for"), max_length=500, blank=True, editable=False)
     total_minor = models.PositiveIntegerField(_("total"))
     currency = models.CharField(_("currency"), max_length=3)
     lines = models.JSONField(_("price lines"), default=list)
@@ -120,7 +130,13 @@ class Booking(models.Model):
         indexes = [
             models.Index(fields=["user", "-start_at"], name="booking_by_customer"),
             models.Index(fields=["status", "start_at"], name="booking_by_status"),
+            models.Index(
+                fields=["end_at"],
+                condition=models.Q(status__in=["confirmed", "arrived"]),
+                name="booking_by_return",
+            ),
             models.Index(Lower("driver_email"), name="booking_by_email"),
+            models.Index(fields=["driver_phone"], name="booking_by_phone"),
             models.Index(
                 fields=["pool", "hold_expires_at"],
                 condition=models.Q(status="held"),

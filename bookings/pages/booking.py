@@ -17,11 +17,12 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
-from bookings.models import Booking, Product
+from bookings.models import Booking, Product, PromoCode
 from bookings.pages.access import remember_guest_booking
 from bookings.pages.forms import DetailsForm, SearchForm, describe_fields, search_data
 from bookings.pages.limits import limit_posts
-from bookings.services import hold, quote
+from bookings.pages.promo import PROMO_CODE, remember_promo_code
+from bookings.services import hold, promo, quote
 from bookings.services.errors import CarParkClosed
 from foundation.errors import DomainError, InvalidInput
 from foundation.money import Money
@@ -29,7 +30,7 @@ from foundation.money import Money
 # Where a service's complaint about a public field is shown in the form.
 FIELD_OF = {
     "driver.name": "name", "driver.email": "email", "driver.phone": "phone", "vehicle.plate": "plate",
-    "flights.outbound": "outbound_flight", "flights.return": "return_flight",
+    "flights.outbound": "outbound_flight", "flights.return": "return_flight", "promoCode": "promo_code",
 }  # fmt: skip
 UNAVAILABLE = ("car_park_full", "not_on_sale")
 
@@ -74,18 +75,28 @@ def book(request: HttpRequest, product_id: int) -> HttpResponse:
     try:
         if not product.car_park.is_open:
             raise CarParkClosed
-        priced = quote.price_stay(product, start_at=start_at, end_at=end_at, now=now)
+        code, promo_code, refused = _promo(request, product, now=now)
+        priced = quote.price_stay(product, start_at=start_at, end_at=end_at, now=now, promo=promo_code)
     except DomainError as error:
         return render(request, "bookings/unavailable.html", context | {"reason": error.message}, status=409)
-    context["priced"] = priced
-    if request.method != "POST":
+    context |= {"priced": priced, "promo": promo_code, "promo_refused": refused}
+    if request.method != "POST" or "apply" in request.POST:
+        typed = request.POST.dict() if request.method == "POST" else _known(request)
         context["form"] = DetailsForm(
-            initial=_known(request), needs_flight_number=product.needs_flight_number
+            initial={**typed, "promo_code": code}, needs_flight_number=product.needs_flight_number
         )
-        return render(request, "bookings/details.html", context)
+        return render(
+            request,
+            "bookings/details.html",
+            context,
+            status=422 if refused and "apply" in request.POST else 200,
+        )
 
     form = DetailsForm(request.POST, needs_flight_number=product.needs_flight_number)
     context["form"] = form
+    if form.is_valid() and refused:
+        form.add_error("promo_code", refused)
+        describe_fields(form)
     if not form.is_valid():
         return render(request, "bookings/details.html", context, status=422)
     user = request.user if request.user.is_authenticated else None
@@ -103,6 +114,7 @@ def book(request: HttpRequest, product_id: int) -> HttpResponse:
                 end_at=end_at,
                 now=now,
                 user=user,
+                promo_code=code,
                 quote_id=attempt if unused else None,
             )
             shown = _shown_total(request, offer.currency)
@@ -122,6 +134,7 @@ def book(request: HttpRequest, product_id: int) -> HttpResponse:
                 ),
                 user=user,
                 language=get_language() or "en",
+                offers_wording=str(form.fields["offers"].label) if form.cleaned_data["offers"] else "",
                 now=now,
             )
     except InvalidInput as error:
@@ -142,6 +155,20 @@ def _to_payment(request: HttpRequest, booking: Booking) -> HttpResponse:
     if not request.user.is_authenticated:
         remember_guest_booking(request, booking.reference)
     return redirect("payments:pay", reference=booking.reference)
+
+
+def _promo(request: HttpRequest, product: Product, *, now: datetime) -> tuple[str, PromoCode | None, str]:
+    """Return the code that was entered, or came with the visitor's link, the promo code it is, and why it does not hold."""
+    if request.method == "POST":
+        code = request.POST.get("promo_code", "")
+    else:
+        remember_promo_code(request)
+        code = request.session.get(PROMO_CODE, "")
+    user = request.user if request.user.is_authenticated else None
+    try:
+        return code, promo.promo_for(code, product=product, now=now, user=user), ""
+    except InvalidInput as error:
+        return code, None, str(error.message)
 
 
 def _attempt(request: HttpRequest) -> uuid.UUID:

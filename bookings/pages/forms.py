@@ -208,6 +208,15 @@ class DetailsForm(forms.Form):
         label=_("Return flight"), max_length=10, required=False,
         widget=forms.TextInput(attrs={"autocomplete": "off", "placeholder": "BA112"}),
     )  # fmt: skip
+    # Beside the price, outside the form element: the button that applies it must not be the one that Enter presses.
+    promo_code = forms.CharField(
+        label=_("Promo code"), max_length=40, required=False,
+        widget=forms.TextInput(attrs={**CODE_INPUT, "class": "mono", "form": "details-form"}),
+    )  # fmt: skip
+
+    offers = forms.BooleanField(
+        label=_("Send me offers by e-mail. I can stop them at any time."), required=False
+    )
 
     def __init__(self, *args: Any, needs_flight_number: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -18,6 +18,7 @@ from django_htmx.middleware import HtmxDetails
 from bookings import queries
 from bookings.models import Airport, CarPark
 from bookings.pages.forms import SearchForm, first_search, search_data
+from bookings.pages.promo import remember_promo_code
 from foundation.errors import DomainError
 
 LAST_SEARCH = "last_search"
@@ -39,6 +40,7 @@ class HtmxRequest(HttpRequest):
 @require_safe
 def home(request: HttpRequest) -> HttpResponse:
     """Show the search form, filled with the visitor's last search or with a week's stay."""
+    remember_promo_code(request)
     airports = list(Airport.objects.filter(is_active=True).order_by("name"))
     wanted = (request.GET.get("airport") or "").upper()[:3]
     initial: dict[str, str] = {}
@@ -60,6 +62,7 @@ def _is_past(initial: dict[str, str]) -> bool:
 @vary_on_headers("HX-Request")
 def results(request: HtmxRequest) -> HttpResponse:
     """List what the airport offers for the stay; an htmx request gets the list alone."""
+    remember_promo_code(request)
     data, offsets = search_data(request.GET)
     form = SearchForm(data, offsets=offsets)
     if not form.is_valid():

@@ -10,6 +10,9 @@ from bookings.models import TRANSITIONS, Booking, BookingEvent, Occupancy
 from bookings.services.access import with_places
 from bookings.services.errors import CarParkFull, StayIsOver, capacity_error
 from bookings.services.messages import queue_booking_confirmation
+from communications.catalogue import EMAIL
+from communications.models import ConsentSource
+from communications.services.consent import record_consent
 from foundation.transitions import change_status
 
 Status = Booking.Status
@@ -79,3 +82,15 @@ def confirm(booking: Booking, *, now: datetime) -> None:
         data={"after_expiry": True} if was_expired else {},
     )
     queue_booking_confirmation(booking)
+    if booking.offers_wording:  # the address is theirs as far as a paid booking tells
+        record_consent(
+            channel=EMAIL,
+            address=booking.driver_email,
+            is_granted=True,
+            source=ConsentSource.BOOKING,
+            now=now,
+            wording=booking.offers_wording,
+            language=booking.language,
+            user=booking.user,
+            note=booking.reference,
+        )

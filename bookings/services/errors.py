@@ -42,6 +42,16 @@ class NotOnSale(DomainError):
     message = _("This product is not on sale now. Choose another one.")
 
 
+class PromoCodeUsedUp(InvalidInput):
+    """Another booking took the last use."""
+
+    code = "promo_code_used_up"
+    message = _("This promo code has been used as often as it can be. Go on without it.")
+
+    def __init__(self, message: Any = None) -> None:
+        super().__init__(message or self.message, field="promoCode")
+
+
 class TooManyHolds(DomainError):
     code = "too_many_holds"
     message = _("You already hold several spaces. Pay for one or let one go before you hold another.")

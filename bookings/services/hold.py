@@ -28,6 +28,7 @@ from bookings.services.errors import (
     constraint_of,
 )
 from bookings.services.lapse import expire_overdue_amendments
+from bookings.services.promo import take_use
 from bookings.services.stay import Driver, Flights, check_stay, clean_driver, clean_flight, clean_plate
 from foundation.errors import InvalidInput
 from foundation.transitions import change_status
@@ -56,14 +57,15 @@ def place_hold(
     flights: Flights = Flights(),  # noqa: B008 - frozen
     user: Any = None,
     language: str = "en",
+    offers_wording: str = "",
     now: datetime,
 ) -> PlacedHold:
     """Keep one space of the quote's product at the quoted price until HOLD_LIFETIME_MINUTES from `now`.
 
     Locks the day gates of the stay, for the length of one insert and the commit. When the car park is full, overdue holds in the way are
     expired first and it tries once more. A stay that costs nothing is confirmed in the same commit. The same quote, car and driver again
-    is the same hold. Raises QuoteUsed, QuoteExpired, NotOnSale, CarParkFull,
-    TooManyHolds, InvalidInput.
+    is the same hold. A promo code of the quote has one use less until the hold lapses or the booking is cancelled. Raises QuoteUsed,
+    QuoteExpired, NotOnSale, CarParkFull, TooManyHolds, PromoCodeUsedUp, InvalidInput.
     """
     product = quote.product
     if quote.expires_at <= now:
@@ -95,6 +97,7 @@ def place_hold(
         outbound_flight=flights.outbound,
         return_flight=flights.return_,
         language=language if language in dict(settings.LANGUAGES) else settings.LANGUAGE_CODE,
+        offers_wording=offers_wording[:500],
         total_minor=quote.total_minor,
         currency=quote.currency,
         lines=quote.lines,
@@ -140,6 +143,7 @@ def _insert(booking: Booking, *, now: datetime) -> PlacedHold:
                 BookingEvent.objects.create(
                     booking=booking, kind=BookingEvent.Kind.HELD, at=now, actor=booking.user
                 )
+                take_use(booking, now=now)
                 # Last, because it takes the gates: whoever waits for this stay waits for the commit alone.
                 Occupancy.objects.create(
                     booking=booking,

@@ -12,6 +12,7 @@ from django.utils.translation import override
 from bookings.models import Amendment, Booking, BookingEvent
 from bookings.services.access import manage_url
 from communications.catalogue import KINDS
+from communications.models import Message
 from communications.senders.base import CalendarEntry
 from communications.services.outbox import queue_message
 
@@ -45,11 +46,11 @@ def place_and_times(booking: Booking) -> Variables:
     }
 
 
-def queue_booking_confirmation(booking: Booking) -> None:
-    """Queue the confirmation by e-mail and SMS, in the caller's transaction. A repeat sends nothing."""
+def queue_booking_confirmation(booking: Booking, *, once: str = "") -> list[Message]:
+    """Queue the confirmation by e-mail and SMS, in the caller's transaction. A repeat with the same `once` sends nothing."""
     variables = _pass_and_place(booking)
     calendar = calendar_entry(booking)
-    for channel, to in _addresses(booking):
+    queued = [
         queue_message(
             kind="booking_confirmation",
             channel=channel,
@@ -57,13 +58,39 @@ def queue_booking_confirmation(booking: Booking) -> None:
             to_name=booking.driver_name,
             language=booking.contact_language,
             variables=variables,
-            dedupe_key=f"{booking.reference}:booking_confirmation:{channel}",
+            dedupe_key=":".join(filter(None, (booking.reference, "booking_confirmation", once, channel))),
             reference=booking.reference,
             calendar=calendar,
             qr_text=booking.reference,
             user=booking.user,
             other_address=_other_address(booking, channel),
         )
+        for channel, to in _addresses(booking)
+    ]
+    return [message for message in queued if message is not None]
+
+
+def queue_reminder(booking: Booking, *, about: str, once: str, condition: str = "") -> list[Message]:
+    """Queue a reminder of drop-off or return on both channels, in the caller's transaction; `once` is what a repeat is measured by."""
+    variables = _pass_and_place(booking)
+    queued = [
+        queue_message(
+            kind=f"{about}_reminder",
+            channel=channel,
+            to=to,
+            to_name=booking.driver_name,
+            language=booking.contact_language,
+            variables=variables,
+            dedupe_key=f"{booking.reference}:{about}_reminder:{once}:{channel}",
+            reference=booking.reference,
+            qr_text=booking.reference if about == "drop_off" else "",
+            user=booking.user,
+            timezone=booking.airport.timezone,
+            condition=condition,
+        )
+        for channel, to in _addresses(booking)
+    ]
+    return [message for message in queued if message is not None]
 
 
 def queue_booking_amended(booking: Booking, event: BookingEvent, *, amendment: Amendment | None) -> None:

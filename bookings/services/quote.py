@@ -6,21 +6,20 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
-from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from babel.numbers import format_percent
 from django.conf import settings
 from django.db import connection
 from django.utils.translation import get_language, ngettext
 from django.utils.translation import gettext as _
 
-from bookings.models import Product, Quote, TariffRule
+from bookings.models import Product, PromoCode, Quote, TariffRule
+from bookings.services import promo as promo_codes
 from bookings.services.errors import NotOnSale
 from bookings.services.stay import check_stay
 from foundation.errors import InvalidInput
-from foundation.money import LARGEST_MINOR, Money, payable, percent_of
+from foundation.money import LARGEST_MINOR, Money, payable, percent_of, signed_percent
 
 Kind = TariffRule.Kind
 
@@ -61,23 +60,35 @@ def enough_spaces(capacity: int) -> int:
 
 
 def price_stay(
-    product: Product, *, start_at: datetime, end_at: datetime, now: datetime, spaces: int | None = None
+    product: Product,
+    *,
+    start_at: datetime,
+    end_at: datetime,
+    now: datetime,
+    spaces: int | None = None,
+    promo: PromoCode | None = None,
 ) -> PricedStay:
     """Price a stay that is to be sold, without storing anything. As price_of. Raises InvalidInput for a stay that cannot be sold, NotOnSale."""
     check_stay(start_at=start_at, end_at=end_at, now=now)
     if not (product.is_active and product.tariff.is_active and product.car_park.airport.is_active):
         raise NotOnSale
-    return price_of(product, start_at=start_at, end_at=end_at, now=now, spaces=spaces)
+    return price_of(product, start_at=start_at, end_at=end_at, now=now, spaces=spaces, promo=promo)
 
 
 def price_of(
-    product: Product, *, start_at: datetime, end_at: datetime, now: datetime, spaces: int | None = None
+    product: Product,
+    *,
+    start_at: datetime,
+    end_at: datetime,
+    now: datetime,
+    spaces: int | None = None,
+    promo: PromoCode | None = None,
 ) -> PricedStay:
     """Say what a stay costs at the prices of `now`, whether or not it can be sold.
 
     spaces: free spaces, looked up when not given. Each rule takes its percentage of the days and rounds
-    half up to the minor unit, and the total to what can be paid; of one kind only the first rule that matches applies. Raises InvalidInput
-    for a price that cannot be paid in one go.
+    half up to the minor unit, and the total to what can be paid; of one kind only the first rule that matches applies. A promo code takes
+    its part of the sum. Raises InvalidInput for a price that cannot be paid in one go.
     """
     tariff = product.tariff
     zone = product.car_park.airport.zone
@@ -108,7 +119,7 @@ def price_of(
         applied.add(rule.kind)
         amount = percent_of(base, rule.percent)
         if amount:
-            label = f"{rule.label} ({_signed_percent(rule.percent, get_language() or 'en')})"
+            label = f"{rule.label} ({signed_percent(rule.percent, get_language() or 'en')})"
             lines.append({"label": label, "rule": rule.kind, "amount_minor": amount})
     if tariff.stay_fee_minor:
         lines.append({"label": _("Fee per stay"), "rule": "stay_fee", "amount_minor": tariff.stay_fee_minor})
@@ -116,6 +127,9 @@ def price_of(
     if total < 0:
         lines.append({"label": _("Discounts end at nothing to pay"), "rule": "floor", "amount_minor": -total})
         total = 0
+    if promo is not None and (line := promo_codes.line_of(promo, total_minor=total)):
+        lines.append(line)
+        total += line["amount_minor"]
     if (rounded := payable(total, tariff.currency)) != total:
         lines.append(
             {
@@ -133,13 +147,6 @@ def price_of(
     return PricedStay(
         total=Money(total, tariff.currency), lines=lines, per_day=Money(per_day, tariff.currency), days=days
     )
-
-
-@lru_cache(maxsize=512)
-def _signed_percent(percent: Decimal, language: str) -> str:
-    """Write "-20%" or "+12.5%" as the language does; search asks for the same few again and again."""
-    text = format_percent(percent / 100, locale=language.replace("-", "_"), decimal_quantization=False)
-    return f"+{text}" if percent > 0 else text
 
 
 def _applies(
@@ -177,15 +184,19 @@ def quote_stay(
     end_at: datetime,
     now: datetime,
     user: Any = None,
+    promo_code: str = "",
     quote_id: uuid.UUID | None = None,
 ) -> Quote:
     """Store a price and the cancellation policy, both kept for QUOTE_LIFETIME_MINUTES. Promises no space.
 
-    quote_id: a fresh id that the caller chose, so that it can find the quote again. Raises InvalidInput, NotOnSale.
+    quote_id: a fresh id that the caller chose, so that it can find the quote again. Raises InvalidInput (promoCode: the code does not
+    hold), NotOnSale.
     """
     if not product.car_park.is_open:
         raise NotOnSale(_("This car park is closed for booking. Choose another one."))
-    priced = price_stay(product, start_at=start_at, end_at=end_at, now=now)
+    customer = user if getattr(user, "pk", None) else None
+    promo = promo_codes.promo_for(promo_code, product=product, now=now, user=customer)
+    priced = price_stay(product, start_at=start_at, end_at=end_at, now=now, promo=promo)
     return Quote.objects.create(
         id=quote_id or uuid.uuid4(),
         product=product,
@@ -195,7 +206,8 @@ def quote_stay(
         currency=priced.total.currency,
         lines=priced.lines,
         policy=product.policy.frozen(),
-        user=user if getattr(user, "pk", None) else None,
+        promo=promo,
+        user=customer,
         created_at=now,
         expires_at=now + timedelta(minutes=settings.QUOTE_LIFETIME_MINUTES),
     )

@@ -1,5 +1,5 @@
-"""Staff's door: the outbox with its delivery timelines, and the words."""
+"""Staff's door: the outbox with its delivery timelines, the words, consent, campaigns and emergency alerts."""
 
-from communications.admin import messages, templates
+from communications.admin import alerts, campaigns, consent, messages, templates
 
-__all__ = ["messages", "templates"]
+__all__ = ["alerts", "campaigns", "consent", "messages", "templates"]

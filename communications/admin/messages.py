@@ -24,7 +24,7 @@ from unfold.decorators import action, display
 from communications import queries, rendering
 from communications.catalogue import EMAIL, KINDS
 from communications.models import Message, MessageStatus
-from communications.services import outbox
+from communications.services import outages, outbox
 from foundation.admin import ReasonForm, SteadyList
 from foundation.errors import DomainError
 from foundation.text import is_one_line
@@ -57,7 +57,7 @@ class TodoFilter(admin.SimpleListFilter):
         if self.value() == "person":
             return queryset & outbox.needs_person()
         if self.value() == "provider":
-            return queryset.filter(status=MessageStatus.QUEUED, due_at=None)
+            return queryset.filter(status=MessageStatus.QUEUED, due_at=None, error_code=outages.WAITING)
         return queryset
 
 
@@ -292,7 +292,7 @@ class MessageAdmin(SteadyList, ModelAdmin):
 
 
 def _can_be_taken_up(message: Message) -> bool:
-    return message.status in (MessageStatus.FAILED, MessageStatus.BOUNCED, MessageStatus.MAYBE_SENT)
+    return message.status in outbox.RETRIABLE
 
 
 def _link(message: Message | None) -> str:

@@ -79,6 +79,8 @@ class Message(models.Model):
     )
     # Where the person is, for quiet hours; empty: where the operator is.
     timezone = models.CharField(_("recipient's time zone"), max_length=64, blank=True)
+    # "checker:what", asked when it leaves: see settings.MESSAGE_CONDITIONS.
+    condition = models.CharField(_("sent only if"), max_length=120, blank=True)
     # What it is one of many of: "campaign:<id>", "alert:<id>".
     campaign_key = models.CharField(_("campaign"), max_length=60, blank=True, db_index=True)
     fallback_of = models.ForeignKey(
@@ -117,6 +119,11 @@ class Message(models.Model):
     delivered_at = models.DateTimeField(_("delivered"), null=True, blank=True)
     # Staff have said that nothing more is to be done about it.
     attended_at = models.DateTimeField(_("seen to"), null=True, blank=True)
+    # Of an SMS: how many it took, counted once against the budgets; and what it cost, estimated until the provider says so.
+    segments = models.PositiveSmallIntegerField(_("segments"), null=True, blank=True)
+    price = models.DecimalField(_("price"), max_digits=10, decimal_places=5, null=True, blank=True)
+    price_currency = models.CharField(_("currency"), max_length=3, blank=True)
+    is_price_estimated = models.BooleanField(_("price is an estimate"), default=False)
     error_code = models.CharField(_("error"), max_length=60, blank=True)
     error_text = models.CharField(_("what happened"), max_length=500, blank=True)
 
@@ -124,7 +131,14 @@ class Message(models.Model):
         verbose_name = _("message")
         verbose_name_plural = _("messages")
         ordering = ["-queued_at"]
+        permissions = [
+            ("send_email", _("Can send e-mail from a template by the API")),
+            ("send_sms", _("Can send SMS by the API")),
+        ]
         indexes = [
+            models.Index(
+                fields=["queued_at"], condition=models.Q(is_price_estimated=True), name="message_to_be_priced"
+            ),
             models.Index(
                 fields=["status", "due_at"],
                 condition=models.Q(status__in=["queued", "sending", "maybe_sent"]),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Protocol
@@ -65,6 +65,7 @@ class Envelope:
     calendar: CalendarEntry | None = None
     qr_text: str = ""
     attachments: Sequence[Attachment] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class Rejected(SendError):
     """The provider will never take this message: trying again is useless."""
 
 
-class Suppressed(SendError):
+class Suppressed(Rejected):
     """The provider keeps a list of those who want nothing, and this address is on it: nothing was sent."""
 
 

@@ -193,6 +193,7 @@ def build(envelope: Envelope) -> EmailMultiAlternatives:
         mail.attach("parking.ics", calendar_file(envelope.calendar).decode(), "text/calendar")
     for file in envelope.attachments:
         mail.attach(file.filename, file.content, file.content_type)
+    mail.extra_headers |= envelope.headers
     mail.metadata = {"message_id": envelope.message_id}  # type: ignore[attr-defined]
     # A rewritten one-time link would leak to a third party.
     mail.track_clicks = False  # type: ignore[attr-defined]

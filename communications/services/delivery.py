@@ -146,7 +146,7 @@ def _key(report: Report) -> str:
 
 def _event(message: Message, report: Report) -> DeliveryEvent:
     detail = one_line(report.detail)
-    if not _is_recipient(message, report):
+    if message.to and not _is_recipient(message, report):  # of an erased one no address comes back
         detail = f"({one_line(report.recipient)}) {detail}"
     return DeliveryEvent(
         message=message,

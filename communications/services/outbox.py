@@ -14,12 +14,13 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
-from django.utils import timezone
+from django.utils import timezone as clock
 from django.utils.module_loading import import_string
 from django.utils.translation import gettext_lazy as _
 
 from communications import rendering
-from communications.catalogue import EMAIL, KINDS, SMS, TRANSACTIONAL
+from communications.campaigns.words import words_for
+from communications.catalogue import EMAIL, KINDS, PROMOTIONAL, SMS, TRANSACTIONAL
 from communications.models import (
     MESSAGE_TRANSITIONS,
     Channel,
@@ -42,7 +43,7 @@ from communications.senders.base import (
     Unavailable,
     refuse_open_transaction,
 )
-from communications.services import address_news, outages
+from communications.services import address_news, budget, consent, outages, quiet, unsubscribe
 from communications.services.wording import version_for
 from foundation import audit
 from foundation.errors import DomainError, InvalidInput
@@ -60,15 +61,26 @@ LONGEST_WAIT = timedelta(
     days=3
 )  # for a provider that is down; after that the news is stale and a person decides
 CAMPAIGN_QUEUE = "campaigns"
+NO_LONGER_TRUE = "no_longer_true"
 RESEND_AFTER = timedelta(minutes=10)  # time for a delivery event to tell us that the first one did arrive
 STUCK_AFTER = timedelta(minutes=10)
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,4})?")
 
 
+RETRIABLE = (
+    MessageStatus.FAILED,
+    MessageStatus.BOUNCED,
+    MessageStatus.MAYBE_SENT,
+    MessageStatus.SUPPRESSED,
+)
+
+
 class CannotRetry(DomainError):
     code = "cannot_retry"
-    message = _("Only a message that failed, bounced or may not have left can be sent again.")
+    message = _(
+        "Only a message that failed, bounced, was not sent on purpose or may not have left can be sent again."
+    )
 
 
 def was_queued(dedupe_key: str) -> bool:
@@ -90,8 +102,10 @@ def queue_message(
     qr_text: str = "",
     attachment: str = "",
     user: Any = None,
-    other_address: str = "",
+    timezone: str = "",
     campaign_key: str = "",
+    condition: str = "",
+    other_address: str = "",
     fallback_of: Message | None = None,
 ) -> Message | None:
     """Put a message into the outbox in the caller's transaction; a worker sends it after the commit.
@@ -100,7 +114,8 @@ def queue_message(
     be reached at is no reason to undo what the message tells of (a payment, a refund): it is queued, and the attempt to send it
     fails, where staff see it. `other_address` is the same person's on the other channel: what is not delivered goes there once, if
     the kind has words for it. `attachment` ("maker:name") is made when the message is sent, by the function that settings.MESSAGE_ATTACHMENTS
-    names for the maker. Raises ValueError for a kind or channel that does not exist.
+    names for the maker. `timezone` (an IANA name) is where the person is, for quiet hours; `condition` ("checker:what") is
+    asked again when it leaves (settings.MESSAGE_CONDITIONS). Raises ValueError for an unknown kind or channel.
     """
     known = KINDS.get(kind)
     if known is None or channel not in known.channels:
@@ -130,10 +145,12 @@ def queue_message(
                 "reference": reference,
                 "user": user if getattr(user, "pk", None) else None,
                 "other_address": one_line(str(other_address or ""))[:254],
-                "campaign_key": campaign_key,
+                "timezone": timezone[:64],
+                "campaign_key": campaign_key[:60],
+                "condition": condition,
                 "fallback_of": fallback_of,
                 "tries_left": TRIES,
-                "due_at": timezone.now(),
+                "due_at": clock.now(),
             },
         )
         if is_new:
@@ -185,10 +202,19 @@ def send(message_id: str | uuid.UUID, *, now: datetime) -> Message | None:
     message = _claim(message_id, now=now)
     if message is None:
         return None
-    kind = KINDS[message.kind]
+    kind, purpose = KINDS[message.kind], purpose_of(message)
+    if purpose == PROMOTIONAL:
+        later = quiet.next_allowed(now, timezone=message.timezone)
+        if later > now:
+            return _record_quiet(message, later)
+    verdict = consent.may_receive(purpose=purpose, channel=message.channel, address=message.to)
+    if not verdict.is_allowed:
+        return _record_suppressed(message, verdict.reason, verdict.words)
+    if not _still_holds(message.condition):
+        return _record_suppressed(message, NO_LONGER_TRUE, str(_("What it tells is not true any more.")))
     try:
         check_address(message.channel, message.to)
-        version = version_for(message.kind, message.channel, message.language)
+        version = _words_of(message)
         rendered = rendering.render(
             version,
             kind=kind,
@@ -196,17 +222,24 @@ def send(message_id: str | uuid.UUID, *, now: datetime) -> Message | None:
             language=message.language,
             variables=message.variables,
             has_qr=bool(message.qr_text),
+            links=unsubscribe.links_for(message) if kind.purpose == PROMOTIONAL else None,
         )
-        sender, envelope = sender_for(message.channel), _envelope(message, rendered)
-        receipt = _taken_before(message, sender, envelope) or sender.send(envelope)
+        sender, envelope = sender_for(message.channel), envelope_of(message, rendered)
+        receipt = _taken_before(message, sender, envelope)
+        if receipt is None:
+            if message.channel == SMS:
+                budget.spend(message, segments=rendering.sms_segments(rendered.text), now=now)
+            receipt = sender.send(envelope)
     except OutcomeUnknown as error:
         return _record_unknown(message, error, now=now)
     except Unavailable as error:
         return _record_unavailable(message, error, now=now)
     except Suppressed as error:
-        return _record_failed(message, error.code, error.text, status=MessageStatus.SUPPRESSED)
+        return _record_refused(message, error, status=MessageStatus.SUPPRESSED)
     except Rejected as error:
-        return _record_failed(message, error.code, error.text)
+        return _record_refused(message, error, status=MessageStatus.FAILED)
+    except budget.BudgetExceeded as error:
+        return _record_failed(message, error.code, str(error.message))
     except InvalidInput as error:
         return _record_failed(message, "bad_address", str(error.message))
     except (LookupError, ValueError, TypeError) as error:
@@ -215,10 +248,28 @@ def send(message_id: str | uuid.UUID, *, now: datetime) -> Message | None:
     return _record_sent(message, receipt, version, rendered, now=now)
 
 
+def purpose_of(message: Message) -> str:
+    """Return what the message is for; a test goes to whom staff named and is no promotion."""
+    return TRANSACTIONAL if message.dedupe_key.startswith("test:") else KINDS[message.kind].purpose
+
+
+def _words_of(message: Message) -> Any:
+    """Return the words that the message is made of: those of its campaign or alert, else its template's newest."""
+    if KINDS[message.kind].has_own_words and message.campaign_key:
+        return words_for(message.campaign_key.removeprefix("test:"), message.channel, message.language)
+    return version_for(message.kind, message.channel, message.language)
+
+
+def _still_holds(condition: str) -> bool:
+    """Ask whoever queued the message whether it is still true, by the function that settings.MESSAGE_CONDITIONS names."""
+    checker, _colon, what = condition.partition(":")
+    return not checker or bool(import_string(settings.MESSAGE_CONDITIONS[checker])(what))
+
+
 _CLAIM = """
     UPDATE communications_message AS message
     SET status = 'sending', attempts = attempts + 1, tries_left = greatest(tries_left - 1, 0), sending_since = %(now)s
-    WHERE id = %(id)s AND status = 'queued' AND due_at <= %(now)s AND NOT EXISTS (
+    WHERE id = %(id)s AND status = 'queued' AND (due_at IS NULL OR due_at <= %(now)s) AND NOT EXISTS (
         SELECT 1 FROM communications_outage outage WHERE outage.channel = message.channel AND outage.failures > 0
     )
     RETURNING *
@@ -239,7 +290,9 @@ def _claim_with_care(message_id: str | uuid.UUID, *, now: datetime) -> Message |
         message = Message.objects.select_for_update(skip_locked=True).filter(pk=message_id).first()
         if message is None or message.status not in (MessageStatus.QUEUED, MessageStatus.MAYBE_SENT):
             return None
-        if message.due_at is None or message.due_at > now:
+        if message.due_at is not None and message.due_at > now:
+            return None
+        if message.due_at is None and message.status == MessageStatus.MAYBE_SENT:
             return None
         if not outages.may_try(message.channel, now=now):
             _wait_for_provider(message, now=now)
@@ -299,7 +352,8 @@ def _taken_before(message: Message, sender: Sender, envelope: Envelope) -> Recei
     return None
 
 
-def _envelope(message: Message, rendered: rendering.Rendered) -> Envelope:
+def envelope_of(message: Message, rendered: rendering.Rendered) -> Envelope:
+    """Return the message as it is handed to a sender."""
     return Envelope(
         message_id=str(message.pk),
         to=message.to,
@@ -310,6 +364,7 @@ def _envelope(message: Message, rendered: rendering.Rendered) -> Envelope:
         calendar=CalendarEntry.from_json(message.calendar) if message.calendar else None,
         qr_text=message.qr_text,
         attachments=_attachments(message),
+        headers=unsubscribe.headers_for(message) if KINDS[message.kind].purpose == PROMOTIONAL else {},
     )
 
 
@@ -351,7 +406,7 @@ def _record_sent(
     changes: dict[str, Any] = {
         "provider": receipt.provider,
         "provider_ref": receipt.provider_ref,
-        "template_version": version,
+        "template_version": version if isinstance(version, TemplateVersion) else None,
         "subject": rendered.subject,
         "body_text": rendered.text,
         "body_html": rendered.html,
@@ -384,18 +439,60 @@ def _provider_answered(message: Message) -> None:
         outages.note_answer(message.channel)
 
 
-def _record_failed(sent: Message, code: str, text: str, *, status: str = MessageStatus.FAILED) -> Message:
-    """Record that the message will not leave: failed, or suppressed by the provider's own list."""
-    if code not in ("bad_address", "not_writable"):
-        _provider_answered(sent)
+def _record_refused(sent: Message, error: Rejected, *, status: str) -> Message:
+    """Record that the provider will not take the message, and what that says about its address."""
+    _provider_answered(sent)
+    with transaction.atomic(durable=True):
+        message = _end(sent, status, error.code, error.text)
+        address_news.learn_from_refusal(message, error)
+        if message.status == status:
+            fall_back(message)
+    return message
+
+
+def _record_failed(sent: Message, code: str, text: str) -> Message:
+    """Record that the message cannot leave, before its provider was asked."""
+    with transaction.atomic(durable=True):
+        message = _end(sent, MessageStatus.FAILED, code, text)
+        if message.status == MessageStatus.FAILED:
+            fall_back(message)
+    return message
+
+
+def _record_suppressed(sent: Message, code: str, text: str) -> Message:
+    """Note that the message is not sent on purpose. The try that was counted is given back."""
+    with transaction.atomic(durable=True):
+        message = _end(sent, MessageStatus.SUPPRESSED, code, text, back=1)
+        if message.status == MessageStatus.SUPPRESSED and code != NO_LONGER_TRUE:
+            fall_back(message)
+    return message
+
+
+def _end(sent: Message, status: str, code: str, text: str, *, back: int = 0) -> Message:
+    """Lock the message and end it, if it still waits for this attempt's answer. In a transaction."""
+    message = _locked(sent)
+    if message.status == MessageStatus.SENDING and _is_ours(message, sent.attempts):
+        change_status(message, status, MESSAGE_TRANSITIONS)
+        message.error_code, message.error_text = code[:60], text[:500]
+        message.tries_left += back
+        message.save(update_fields=["status", "error_code", "error_text", "tries_left"])
+    return message
+
+
+def _record_quiet(sent: Message, later: datetime) -> Message:
+    """Let the message wait for the end of the recipient's quiet hours. The try that was counted is given back."""
     with transaction.atomic(durable=True):
         message = _locked(sent)
         if message.status == MessageStatus.SENDING and _is_ours(message, sent.attempts):
-            change_status(message, status, MESSAGE_TRANSITIONS)
-            message.error_code, message.error_text = code[:60], text[:500]
-            message.save(update_fields=["status", "error_code", "error_text"])
-            address_news.learn_from_refusal(message)
-            fall_back(message)
+            change_status(message, MessageStatus.QUEUED, MESSAGE_TRANSITIONS)
+            message.due_at = later
+            message.tries_left += 1
+            message.error_code, message.error_text = (
+                "quiet_hours",
+                str(_("It waits for the end of quiet hours.")),
+            )
+            message.save(update_fields=["status", "due_at", "error_code", "error_text", "tries_left"])
+            _defer_sending(message, at=later)
     return message
 
 
@@ -467,7 +564,7 @@ def fall_back(message: Message) -> Message | None:
     """
     kind = KINDS.get(message.kind)
     other = SMS if message.channel == EMAIL else EMAIL
-    if kind is None or kind.purpose != TRANSACTIONAL or other not in kind.channels:
+    if kind is None or purpose_of(message) != TRANSACTIONAL or other not in kind.channels:
         return None
     if message.fallback_of_id or not message.other_address or rendering.HIDDEN in message.variables.values():
         return None
@@ -491,6 +588,8 @@ def fall_back(message: Message) -> Message | None:
         qr_text=message.qr_text,
         attachment=message.attachment if other == EMAIL else "",
         user=message.user,
+        timezone=message.timezone,
+        condition=message.condition,
         fallback_of=message,
     )
 
@@ -587,7 +686,7 @@ def attend(message: Message, *, by: Any, reason: str) -> Message:
         message = _locked(message)
         if not needs_person().filter(pk=message.pk).exists():
             raise CannotRetry(_("This message does not wait for anybody."))
-        message.attended_at = timezone.now()
+        message.attended_at = clock.now()
         message.save(update_fields=["attended_at"])
         audit.record(actor=by, action="message_seen_to", subject=f"message:{message.pk}", reason=reason)
     return message
@@ -600,7 +699,7 @@ def retry(message: Message, *, by: Any, reason: str = "", to: str = "") -> Messa
     """
     with transaction.atomic():
         message = _locked(message)
-        if message.status not in (MessageStatus.FAILED, MessageStatus.BOUNCED, MessageStatus.MAYBE_SENT):
+        if message.status not in RETRIABLE:
             raise CannotRetry
         if rendering.HIDDEN in message.variables.values():
             raise CannotRetry(
@@ -612,7 +711,7 @@ def retry(message: Message, *, by: Any, reason: str = "", to: str = "") -> Messa
             check_address(message.channel, message.to)
         change_status(message, MessageStatus.QUEUED, MESSAGE_TRANSITIONS)
         message.tries_left, message.was_resent = TRIES, False
-        message.due_at = timezone.now()
+        message.due_at = clock.now()
         message.error_code = message.error_text = message.provider_ref = ""
         message.attended_at = message.delivered_at = None
         message.save()

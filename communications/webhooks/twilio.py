@@ -43,19 +43,21 @@ STATUS_OF = {
 }
 
 
-def _signed_address(request: HttpRequest) -> str:
+def is_signed(request: HttpRequest, path: str) -> bool:
+    """Whether Twilio signed this call. The signature covers the public address that we gave, not what a proxy made of it."""
     query = request.META.get("QUERY_STRING", "")
-    return settings.SITE_URL + STATUS_PATH + (f"?{query}" if query else "")
+    address = settings.SITE_URL + path + (f"?{query}" if query else "")
+    return bool(settings.TWILIO_AUTH_TOKEN) and RequestValidator(settings.TWILIO_AUTH_TOKEN).validate(
+        address, request.POST, request.headers.get("X-Twilio-Signature", "")
+    )
 
 
 @csrf_exempt
 @require_POST
 def status(request: HttpRequest) -> HttpResponse:
-    """Take a signed status. The signature covers the public address that we gave, not what a proxy made of it."""
+    """Take a signed status."""
     parameters = request.POST
-    if not settings.TWILIO_AUTH_TOKEN or not RequestValidator(settings.TWILIO_AUTH_TOKEN).validate(
-        _signed_address(request), parameters, request.headers.get("X-Twilio-Signature", "")
-    ):
+    if not is_signed(request, STATUS_PATH):
         return HttpResponse(status=403)
     if not constant_time_compare(parameters.get("AccountSid", ""), settings.TWILIO_ACCOUNT_SID):
         return HttpResponse(status=403)

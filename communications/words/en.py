@@ -58,6 +58,33 @@ TEMPLATES: dict[tuple[str, str], Words] = {
     ("booking_confirmation", "sms"): Words(
         body="{{ reference }}: {{ car_park_name }}, {{ airport_iata }}. Drop-off {{ drop_off_date }} {{ drop_off_time }}. {{ manage_url }}"
     ),
+    ("drop_off_reminder", "email"): Words(
+        subject="{{ airport_iata }}, {{ drop_off_date }}, {{ drop_off_time }}: your parking",
+        heading="See you at {{ drop_off_time }}, {{ customer_name }}",
+        body=(
+            "Your space at {{ car_park_name }} is ready. Drop-off: {{ drop_off_local }}, airport time.\n\n"
+            "{{ address }}\n\n{{ directions }}\n\n"
+            "The cameras know {{ plate }}. Running late or early, or another car? Change the booking here."
+        ),
+        button_label="Open the booking",
+        button_variable="manage_url",
+    ),
+    ("drop_off_reminder", "sms"): Words(
+        body="{{ reference }}: drop-off {{ drop_off_date }} {{ drop_off_time }}, {{ car_park_name }}, {{ airport_iata }}. {{ manage_url }}"
+    ),
+    ("return_reminder", "email"): Words(
+        subject="{{ reference }}: collect your car on {{ return_date }}, {{ return_time }}",
+        heading="Welcome back soon, {{ customer_name }}",
+        body=(
+            "Your stay at {{ car_park_name }} ends {{ return_local }}, airport time.\n\n{{ address }}\n\n{{ directions }}\n\n"
+            "Is your flight later? Make the stay longer before it ends: it costs less than overstaying."
+        ),
+        button_label="Open the booking",
+        button_variable="manage_url",
+    ),
+    ("return_reminder", "sms"): Words(
+        body="{{ reference }}: your stay at {{ car_park_name }} ends {{ return_date }} {{ return_time }}. Later? Change it: {{ manage_url }}"
+    ),
     ("payment_confirmation", "email"): Words(
         subject="Payment received for {{ reference }}: {{ amount }}",
         heading="We have received {{ amount }}",
@@ -198,5 +225,35 @@ TEMPLATES: dict[tuple[str, str], Words] = {
             "Hello {{ customer_name }},\n\nwe tried to give back {{ amount }} for booking {{ reference }}, but it did not arrive. "
             "{{ cause }} We see to it. Write to {{ support_email }} if we should send it another way."
         ),
+    ),
+    ("staff_message", "email"): Words(
+        subject="A message from {{ site_name }}",
+        heading="A message from {{ site_name }}",
+        body="Hello {{ customer_name }},\n\n{{ text }}",
+    ),
+    ("staff_message", "sms"): Words(body="{{ text }}"),
+    ("promotion", "email"): Words(
+        subject="A little off your next stay",
+        heading="{{ customer_name }}, your next stay costs less",
+        body=(
+            "Hello {{ customer_name }},\n\nthank you for parking with us. With the code {{ promo_code }} your next stay costs less.\n\n"
+            "The button opens {{ site_name }} with the code filled in."
+        ),
+        button_label="Use the code",
+        button_variable="offer_url",
+    ),
+    ("promotion", "sms"): Words(
+        body="{{ site_name }}: {{ promo_code }} takes something off your next stay. {{ offer_url }}"
+    ),
+    ("emergency_alert", "email"): Words(
+        subject="{{ car_park_name }}: please read this now",
+        heading="Important: {{ car_park_name }}",
+        body=(
+            "Hello {{ customer_name }},\n\nthis is about your car {{ plate }} at {{ car_park_name }}, {{ airport_name }} "
+            "(booking {{ reference }}).\n\nWrite here what has happened and what to do.\n\nCall us on {{ support_phone }} if you need help."
+        ),
+    ),
+    ("emergency_alert", "sms"): Words(
+        body="{{ car_park_name }}, car {{ plate }}: write here what to do. Help: {{ support_phone }}"
     ),
 }

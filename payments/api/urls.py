@@ -1,8 +1,9 @@
 from django.urls import path
 
-from payments.api import methods, views
+from payments.api import messages, methods, views
 
 urlpatterns = [
+    path("communication/payment-confirmation", messages.PaymentConfirmationView.as_view()),
     path("payments/create-intent", views.CreateIntentView.as_view()),
     path("payments/confirm-stripe", views.ConfirmStripeView.as_view()),
     path("payments/save-method", methods.SaveMethodView.as_view()),

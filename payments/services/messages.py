@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from bookings.services.access import manage_url
 from bookings.services.messages import local_date, local_time, place_and_times
 from communications.catalogue import KINDS
+from communications.models import Message
 from communications.services.outbox import queue_message, was_queued
 from foundation.money import Money
 from payments.causes import cause_of
@@ -31,15 +32,16 @@ BY_TEXT_TOO = {
 UNANSWERED = (RefundStatus.REQUESTED, RefundStatus.SUBMITTED, RefundStatus.UNKNOWN)
 
 
-def tell(kind: str, booking: Any, *, about: str, document: str = "", **variables: str) -> None:
+def tell(kind: str, booking: Any, *, about: str, document: str = "", **variables: str) -> list[Message]:
     """Queue the message of `kind` to the driver; `about` names the fact (a payment's or refund's id), `document` what the e-mail brings
     along if it is issued by then ("receipt:<payment's id>", "credit_note:<refund's id>")."""
     common = place_and_times(booking)
     channels = [("email", booking.driver_email)]
     if kind in BY_TEXT_TOO and booking.driver_phone:
         channels.append(("sms", str(booking.driver_phone)))
+    queued = []
     for channel, to in channels:
-        queue_message(
+        message = queue_message(
             kind=kind,
             channel=channel,
             to=to,
@@ -54,17 +56,21 @@ def tell(kind: str, booking: Any, *, about: str, document: str = "", **variables
             attachment=f"document:{document}" if document and channel == "email" else "",
             other_address=str(booking.driver_phone) if channel == "email" else booking.driver_email,
         )
+        if message is not None:
+            queued.append(message)
+    return queued
 
 
-def tell_paid(payment: Any) -> None:
+def tell_paid(payment: Any, *, once: str = "") -> list[Message]:
+    """Queue the word that a payment was received; with another `once` it is sent again."""
     booking = payment.booking
     with translation.override(booking.contact_language):
         at = payment.captured_at.astimezone(booking.zone)
         language = booking.contact_language
-        tell(
+        return tell(
             "payment_confirmation",
             booking,
-            about=str(payment.pk),
+            about=":".join(filter(None, (str(payment.pk), once))),
             document=f"receipt:{payment.pk}",
             amount=payment.captured.format(booking.contact_language),
             provider_name=payment.get_provider_display(),

@@ -46,6 +46,7 @@ def sandbox_command(data: Path) -> list[str]:
         "--paypal-webhook", f"{site}/webhooks/paypal/", "--paypal-webhook-id", settings.PAYPAL_WEBHOOK_ID,
         "--paypal-ipn", f"{site}/webhooks/paypal/ipn/", "--paypal-email", settings.PAYPAL_RECEIVER_EMAIL,
         "--sendgrid-webhook", f"{site}/webhooks/sendgrid/", "--twilio-token", settings.TWILIO_AUTH_TOKEN,
+        "--twilio-inbound-webhook", f"{site}/webhooks/twilio/inbound/",
     ]  # fmt: skip
 
 

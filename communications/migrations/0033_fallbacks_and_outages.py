@@ -25,7 +25,7 @@ DROP FUNCTION communications_message_fallback_guard();
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("communications", "0007_suppressed_and_many"),
+        ("communications", "0032_kinds"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -1,0 +1,8 @@
+from django.urls import path
+
+from communications.api import views
+
+urlpatterns = [
+    path("communication/send-email", views.SendEmailView.as_view()),
+    path("communication/send-sms", views.SendSmsView.as_view()),
+]

@@ -1,0 +1,167 @@
+"""How many SMS may go where: budgets per number, prefix, country and day, and a breaker against those who earn by being texted."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import phonenumbers
+from django.conf import settings
+from django.db import connection, transaction
+from django.utils.translation import gettext_lazy as _
+
+from communications.catalogue import EMERGENCY, KINDS, PROMOTIONAL
+from communications.models import Message, SmsBreaker, SmsScope, SmsShare, SmsSpend
+from foundation import audit
+from foundation.errors import DomainError, InvalidInput
+
+PREFIX_LENGTH = 7  # "+" and six digits: a country and, in most, its operator
+PREMIUM = (
+    phonenumbers.PhoneNumberType.PREMIUM_RATE,
+    phonenumbers.PhoneNumberType.SHARED_COST,
+    phonenumbers.PhoneNumberType.UAN,
+)
+BY_STAFF = "staff_message"
+
+
+class BudgetExceeded(DomainError):
+    """`code` names the limit: sms_budget_number, _prefix, _country, _day, sms_breaker, sms_country, sms_premium."""
+
+    code = "sms_budget"
+    message = _("No more SMS may go there today.")
+
+    def __init__(self, code: str, message: Any) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+SAID = {
+    SmsScope.NUMBER: _("This number has had as many SMS today as one number may get."),
+    SmsScope.PREFIX: _("As many SMS as may go to numbers that begin like this one went there today."),
+    SmsScope.COUNTRY: _("As many SMS as may go to this country went there today."),
+    SmsScope.DAY: _("As many SMS as may be sent in a day were sent today."),
+}
+
+
+def share_of(kind: str) -> str:
+    """Return the purse that a kind of message is paid from."""
+    purpose = KINDS[kind].purpose
+    if purpose == EMERGENCY:
+        return SmsShare.EMERGENCY
+    return SmsShare.OTHER if purpose == PROMOTIONAL or kind == BY_STAFF else SmsShare.BOOKINGS
+
+
+def country_of(phone: str) -> str:
+    """Return the country that a number belongs to (ISO code); for one that none has, that of its dialling code; "" for neither."""
+    try:
+        number = phonenumbers.parse(phone)
+    except phonenumbers.NumberParseException:
+        return ""
+    found = phonenumbers.region_code_for_number(number)
+    if not found:
+        found = phonenumbers.region_code_for_country_code(number.country_code or 0)
+    return found if found and found not in ("ZZ", "001") else ""
+
+
+def refuse_number(phone: str, *, share: str) -> None:
+    """Raise BudgetExceeded for numbers that are never texted: premium ones, countries not on the list, a tripped prefix."""
+    try:
+        kind = phonenumbers.number_type(phonenumbers.parse(phone))
+    except phonenumbers.NumberParseException:
+        kind = None
+    if kind in PREMIUM:
+        raise BudgetExceeded("sms_premium", _("This is a premium number, which is never texted."))
+    if share != SmsShare.OTHER:
+        return
+    if country_of(phone) not in settings.SMS_COUNTRIES:
+        raise BudgetExceeded("sms_country", _("SMS to this country are not allowed here (SMS_COUNTRIES)."))
+    if SmsBreaker.objects.filter(prefix=phone[:PREFIX_LENGTH], reset_at=None).exists():
+        raise BudgetExceeded(
+            "sms_breaker", _("SMS to numbers that begin like this one are stopped until staff have looked.")
+        )
+
+
+def spend(message: Message, *, segments: int, now: datetime) -> None:
+    """Count a message's segments against its purse, once per message, before it leaves.
+
+    Raises BudgetExceeded, with nothing counted. Exact however many workers count at once: each counter is one row, taken in one order.
+    """
+    if message.segments is not None:
+        return
+    share = share_of(message.kind)
+    refuse_number(message.to, share=share)
+    price = estimate(segments)
+    with transaction.atomic():
+        _count(message.to, share=share, segments=segments, on=now.astimezone(UTC).date())
+        message.segments = segments
+        message.price, message.price_currency, message.is_price_estimated = *price, True
+        Message.objects.filter(pk=message.pk).update(
+            segments=segments, price=price[0], price_currency=price[1], is_price_estimated=True
+        )
+    if share == SmsShare.OTHER:
+        _trip(message.to, now=now)
+
+
+def _count(phone: str, *, share: str, segments: int, on: Any) -> None:
+    limits = settings.SMS_LIMITS.get(share)
+    keys = (
+        (SmsScope.NUMBER, phone),
+        (SmsScope.PREFIX, phone[:PREFIX_LENGTH]),
+        (SmsScope.COUNTRY, country_of(phone)),
+        (SmsScope.DAY, ""),
+    )
+    with connection.cursor() as cursor:
+        for place, (scope, key) in enumerate(keys):
+            limit = limits[place] if limits else 2_000_000_000
+            cursor.execute(
+                """
+                INSERT INTO communications_smsspend AS spent ("on", share, scope, key, segments)
+                    SELECT %(on)s, %(share)s, %(scope)s, %(key)s, %(segments)s WHERE %(segments)s <= %(limit)s
+                    ON CONFLICT ("on", share, scope, key) DO UPDATE SET segments = spent.segments + EXCLUDED.segments
+                    WHERE spent.segments + EXCLUDED.segments <= %(limit)s
+                """,
+                {"on": on, "share": share, "scope": scope, "key": key, "segments": segments, "limit": limit},
+            )
+            if cursor.rowcount != 1:
+                raise BudgetExceeded(f"sms_budget_{scope}", SAID[scope])
+
+
+def _trip(phone: str, *, now: datetime) -> None:
+    prefix = phone[:PREFIX_LENGTH]
+    since_reset = (
+        SmsBreaker.objects.filter(prefix=prefix, reset_at__date=now.astimezone(UTC).date()).count() + 1
+    )
+    numbers = SmsSpend.objects.filter(
+        on=now.astimezone(UTC).date(), share=SmsShare.OTHER, scope=SmsScope.NUMBER, key__startswith=prefix
+    ).count()
+    if numbers > settings.SMS_BREAKER_NUMBERS * since_reset:
+        SmsBreaker.objects.get_or_create(
+            prefix=prefix,
+            reset_at=None,
+            defaults={"tripped_at": now, "why": f"{numbers} different numbers in a day"},
+        )
+
+
+def reset_breaker(breaker_id: Any, *, by: Any, reason: str, now: datetime) -> SmsBreaker:
+    """Let SMS go to the prefix again, once as many numbers as before. Raises InvalidInput without a reason."""
+    if not reason.strip():
+        raise InvalidInput(_("Say why."), field="reason")
+    with transaction.atomic():
+        breaker = SmsBreaker.objects.select_for_update().get(pk=breaker_id)
+        if breaker.reset_at is None:
+            breaker.reset_at, breaker.reset_by, breaker.reset_reason = now, by, reason.strip()[:500]
+            breaker.save(update_fields=["reset_at", "reset_by", "reset_reason"])
+            audit.record(
+                actor=by, action="sms_breaker_reset", subject=f"prefix:{breaker.prefix}", reason=reason
+            )
+    return breaker
+
+
+def estimate(segments: int) -> tuple[Decimal, str]:
+    """Return what so many segments cost by SMS_PRICE_ESTIMATE, and in which currency. Raises ValueError for a setting that is none."""
+    currency, _colon, price = settings.SMS_PRICE_ESTIMATE.partition(":")
+    try:
+        return Decimal(price) * segments, currency
+    except InvalidOperation as error:
+        raise ValueError(settings.SMS_PRICE_ESTIMATE) from error
