@@ -15,7 +15,7 @@ RUN = .venv/bin/python
 help: ## list the targets
 	@echo "make demo     the whole site on http://127.0.0.1:$(PORT), sandbox on :$(SANDBOX_PORT); change with PORT= SANDBOX_PORT="
 	@echo "make test     every test that needs no extra system package"
-	@echo "make bench    holds and searches per second, beside their limits"
+	@echo "make bench    holds, searches and campaign messages per second, beside their limits"
 	@echo "make chaos    break it on purpose and compare the books; SCHEDULES= SEED= ONLY= LANES= choose"
 	@echo "make lint     style, types, floors"
 	@echo "make lock     pin the requirements anew, with hashes"
@@ -30,6 +30,7 @@ test: .venv/ready-dev
 
 bench: .venv/ready-dev
 	@$(RUN) -m bench
+	@$(RUN) -m bench.messages --kill
 
 SCHEDULES ?= 25
 SEED ?= 1

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from phonenumber_field.formfields import PhoneNumberField
 
 from accounts.models import User, one_line
+from foundation.languages import language_of
 
 OFFERS = _("Send me offers by e-mail. I can stop them at any time.")
 
@@ -27,7 +29,8 @@ class SignupForm(forms.Form):
     def signup(self, request: HttpRequest, user: User) -> None:
         user.name = self.cleaned_data["name"]
         user.offers_wording = str(self.fields["offers"].label) if self.cleaned_data["offers"] else ""
-        user.save(update_fields=["name", "offers_wording"])
+        user.language = language_of(request)
+        user.save(update_fields=["name", "offers_wording", "language"])
 
 
 class ProfileForm(forms.ModelForm):
@@ -40,13 +43,17 @@ class ProfileForm(forms.ModelForm):
         error_messages={"invalid": _("Enter a full phone number, with + and the country code from abroad.")},
     )  # fmt: skip
 
+    language = forms.ChoiceField(label=_("Messages in"), choices=settings.MESSAGE_LANGUAGES, required=False)
     marketing_consent = forms.BooleanField(label=OFFERS, required=False)
 
     class Meta:
         model = User
-        fields = ["name", "phone"]
+        fields = ["name", "phone", "language"]
         labels = {"name": _("Your name")}
         widgets = {"name": forms.TextInput(attrs={"autocomplete": "name"})}
+
+    def clean_language(self) -> str:
+        return self.cleaned_data["language"] or self.instance.language
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

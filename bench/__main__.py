@@ -63,10 +63,10 @@ FILL = """
 WITH made AS (
     INSERT INTO bookings_booking (reference, status, product_id, pool_id, quote_id, start_at, end_at, driver_name,
         driver_email, driver_phone, plate, outbound_flight, return_flight, language, total_minor, currency, lines,
-        policy, hold_expires_at, guest_token_hash, created_at)
+        policy, hold_expires_at, guest_token_hash, created_at, offers_wording)
     SELECT bench_reference(), 'held', p.id, p.pool_id, q.id, q.start_at, q.end_at, 'Bench Driver',
         'stay-' || %(batch)s || '-' || series.stay || '@example.com', '+442079460123', 'B' || %(batch)s || 'N' || series.stay, '', '', 'en',
-        q.total_minor, q.currency, q.lines, q.policy, now() + interval '30 days', repeat('a', 64), now()
+        q.total_minor, q.currency, q.lines, q.policy, now() + interval '30 days', repeat('a', 64), now(), ''
     FROM generate_series(1, %(many)s) AS series (stay) JOIN bench_quote b ON b.n = 1 + series.stay %% 2000
     JOIN bookings_quote q ON q.id = b.id JOIN bookings_product p ON p.id = q.product_id
     ON CONFLICT (reference) DO NOTHING

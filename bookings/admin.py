@@ -9,6 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.db.models import Count, Q, QuerySet, Sum
@@ -21,6 +22,7 @@ from unfold.admin import StackedInline, TabularInline
 from unfold.decorators import display
 from unfold.widgets import (
     UnfoldAdminCheckboxSelectMultipleWidget,
+    UnfoldAdminSelectWidget,
     UnfoldAdminTextInputWidget,
 )
 
@@ -456,9 +458,27 @@ class BookingForm(forms.ModelForm):
         label=_("Return flight"), max_length=20, required=False, widget=UnfoldAdminTextInputWidget()
     )
 
+    language = forms.ChoiceField(
+        label=_("Messages in"),
+        choices=settings.MESSAGE_LANGUAGES,
+        required=False,
+        widget=UnfoldAdminSelectWidget(),
+    )
+
     class Meta:
         model = Booking
-        fields = ["driver_name", "driver_email", "driver_phone", "plate", "outbound_flight", "return_flight"]
+        fields = [
+            "driver_name",
+            "driver_email",
+            "driver_phone",
+            "plate",
+            "outbound_flight",
+            "return_flight",
+            "language",
+        ]
+
+    def clean_language(self) -> str:
+        return self.cleaned_data["language"] or self.instance.language
 
     def clean(self) -> Any:
         cleaned = super().clean() or self.cleaned_data
@@ -530,7 +550,7 @@ class BookingAdmin(AmendingAdmin, AuditedAdmin):
     change_form_outer_after_template = "admin/bookings/booking_story.html"
     ordering = ["-created_at", "-pk"]
     shown = [
-        "reference", "status", "place_text", "product_name", "drop_off", "pick_up", "customer", "language", "total_text",
+        "reference", "status", "place_text", "product_name", "drop_off", "pick_up", "customer", "total_text",
         "lines_text", "policy_text", "made", "held_until",
     ]  # fmt: skip
     fieldsets = [

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import connection
-from django.db.models import Q, Sum
-from django.db.models.functions import TruncDay
+from django.db.models import Count, Q, Sum
+from django.db.models.functions import TruncHour
 from django.utils.dateparse import parse_date
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
@@ -72,7 +72,7 @@ class CustomerAudience:
             tidied["airports"] = sorted(set(airports))
         languages = definition.get("languages") or []
         if not isinstance(languages, list) or not set(map(str, languages)) <= {
-            code for code, _name in settings.LANGUAGES
+            code for code, _name in settings.MESSAGE_LANGUAGES
         }:
             problems["languages"] = _("Choose languages of the list.")
         elif languages:
@@ -111,7 +111,7 @@ class CustomerAudience:
         if definition.get("stay_from") or definition.get("stay_to"):
             words.append((_("With a stay between"), _between(definition, "stay_from", "stay_to")))
         if languages := definition.get("languages"):
-            names = dict(settings.LANGUAGES)
+            names = dict(settings.MESSAGE_LANGUAGES)
             words.append((_("Language"), ", ".join(str(names.get(code, code)) for code in languages)))
         if minimum := definition.get("spend_minimum"):
             words.append(
@@ -345,12 +345,9 @@ class CampaignPromoCodes:
         sums = rows.order_by("booking__currency").values_list("booking__currency")
         return rows.count(), list(sums.annotate(total=Sum("booking__total_minor")))
 
-    def by_day(self, code: str) -> list[tuple[datetime, int]]:
-        rows = self._uses(code).order_by().annotate(day=TruncDay("created_at")).values_list("day")
-        counted: Callable[..., Any] = rows.annotate
-        from django.db.models import Count
-
-        return sorted(counted(Count("pk")))
+    def by_hour(self, code: str) -> list[tuple[datetime, int]]:
+        rows = self._uses(code).order_by().annotate(hour=TruncHour("created_at")).values_list("hour")
+        return sorted(rows.annotate(Count("pk")))
 
     @staticmethod
     def _uses(code: str) -> Any:

@@ -169,13 +169,43 @@ def inline_css(html: str) -> str:
     ).transform()
 
 
-def sms_segments(text: str) -> int:
-    """Return how many SMS the text takes: 160 GSM-7 characters or 70 of UCS-2 in one, 153 or 67 each in several."""
-    if all(character in _GSM7 or character in _GSM7_EXTENDED for character in text):
+@dataclass(frozen=True)
+class SmsFacts:
+    """What an SMS takes: its encoding, how many units of it the text has, how many fit one segment, and the characters that force UCS-2."""
+
+    is_gsm7: bool
+    length: int
+    segments: int
+    room: int
+    forcing: tuple[str, ...]
+
+    @property
+    def encoding(self) -> str:
+        return "GSM-7" if self.is_gsm7 else "UCS-2"
+
+
+def sms_facts(text: str) -> SmsFacts:
+    """Count a text as networks do: 160 GSM-7 characters or 70 of UCS-2 in one segment, 153 or 67 each in several.
+
+    A character of GSM-7's extension counts twice, and one outside UCS-2's plane counts twice as well. Source: 3GPP TS 23.038.
+    """
+    forcing = tuple(
+        dict.fromkeys(
+            character for character in text if character not in _GSM7 and character not in _GSM7_EXTENDED
+        )
+    )
+    if not forcing:
         length = sum(2 if character in _GSM7_EXTENDED else 1 for character in text)
-        return 1 if length <= 160 else -(-length // 153)
-    length = len(text.encode("utf-16-be")) // 2
-    return 1 if length <= 70 else -(-length // 67)
+        alone, each = 160, 153
+    else:
+        length, alone, each = len(text.encode("utf-16-be")) // 2, 70, 67
+    segments = 1 if length <= alone else -(-length // each)
+    return SmsFacts(not forcing, length, segments, alone if segments == 1 else each * segments, forcing)
+
+
+def sms_segments(text: str) -> int:
+    """Return how many SMS the text takes."""
+    return sms_facts(text).segments
 
 
 def hide_secrets(variables: Mapping[str, Any], kind: Kind) -> dict[str, Any]:

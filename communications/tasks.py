@@ -6,7 +6,7 @@ from django.utils import timezone
 from procrastinate.contrib.django import app
 
 from communications.campaigns import dispatch, people, steps
-from communications.services import outbox
+from communications.services import costs, counting, outbox
 
 
 @app.task(name="communications.send_message")
@@ -45,3 +45,18 @@ def dispatch_batches(*, sender: str, lane: int) -> None:
 def campaign_clock(timestamp: int) -> None:
     """Begin campaigns that are due, and take up those that a killed worker left."""
     steps.look_at_the_clock(now=timezone.now())
+
+
+@app.periodic(cron="*/5 * * * *")
+@app.task(name="communications.fetch_prices", queueing_lock="communications.fetch_prices")
+def fetch_prices(timestamp: int) -> None:
+    """Ask the SMS provider for the prices that it names later."""
+    costs.fetch_prices(now=timezone.now())
+
+
+@app.periodic(cron="* * * * *")
+@app.task(name="communications.fold_counts", queueing_lock="communications.fold_counts")
+def fold_counts(timestamp: int) -> None:
+    """Keep what analytics reads small."""
+    while counting.fold() == counting.AT_ONCE:
+        pass

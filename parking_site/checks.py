@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -68,6 +69,20 @@ def business_rules_are_readable(app_configs: Any, **kwargs: Any) -> list[CheckMe
     if any(not 1 <= hours <= 336 for hours in settings.REMINDER_HOURS):
         hint = "Write whole hours from 1 to 336 such as 24,2, or nothing for never."
         problems.append(_error("E008", "REMINDER_HOURS", "is out of range", hint))
+    for share, limits in settings.SMS_LIMITS.items():
+        if len(limits) != 4 or any(limit < 0 for limit in limits):
+            hint = "Write four numbers: to one number, one prefix, one country, and in all, such as 5,500,5000,20000."
+            problems.append(_error("E008", f"SMS_LIMITS_{share.upper()}", "cannot be read", hint))
+    for name, form, example in (
+        ("SMS_BREAKER", r"\d{1,6}/[1-9]\d{0,4}", "25/10"),
+        ("SMS_PRICE_ESTIMATE", r"[A-Z]{3}:\d{1,4}(\.\d{1,5})?", "USD:0.05"),
+    ):
+        if not re.fullmatch(form, getattr(settings, name)):
+            problems.append(_error("E008", name, "cannot be read", f"Write it like {example}."))
+    if any(not re.fullmatch("[A-Z]{2}", country) for country in settings.SMS_COUNTRIES):
+        problems.append(
+            _error("E008", "SMS_COUNTRIES", "cannot be read", "Write countries such as GB,DE,US.")
+        )
     try:
         ZoneInfo(settings.HOME_TIMEZONE)
     except (ZoneInfoNotFoundError, ValueError):

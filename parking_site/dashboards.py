@@ -24,7 +24,7 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from bookings.admin import local_days
 from bookings.models import Airport, Booking, CarPark, Occupancy, Pool
-from communications.models import Message
+from communications.models import Message, SmsBreaker
 from foundation.money import Money
 from payments.models import (
     ANSWERABLE,
@@ -76,11 +76,14 @@ NAVIGATION = [
         ("webhook", "payments.ProviderEvent"),
     ]),
     (gettext_lazy("Messages"), [
+        ("insights", "communications.MessageCount"),
         ("campaign", "communications.Campaign"),
         ("draft", "communications.MessageTemplate"),
         ("sms", "communications.InboundText"),
         ("fact_check", "communications.ConsentEntry"),
         ("block", "communications.Suppression"),
+        ("data_usage", "communications.SmsSpend"),
+        ("electric_bolt", "communications.SmsBreaker"),
     ]),
     (gettext_lazy("People and trail"), [
         ("person", "accounts.User"),
@@ -358,7 +361,16 @@ def message_figures(*, now: datetime) -> list[Figure]:
     )
     waited = now - counts["oldest"] if counts["oldest"] else timedelta()
     link = _changelist(Message)
+    cut_off = SmsBreaker.objects.filter(reset_at=None).count()
+    broken = Figure(
+        label=_("Number ranges cut off"),
+        value=str(cut_off),
+        note=_("many of their numbers were texted at once"),
+        mood="bad",
+        link=f"{_changelist(SmsBreaker)}?reset_at__isempty=1",
+    )
     return [
+        *([broken] if cut_off else []),
         Figure(
             label=_("Failed or bounced, 7 days"),
             value=str(counts["failed"]),

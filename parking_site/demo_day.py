@@ -18,6 +18,7 @@ from bookings.services.cancel import cancel, preview_cancellation
 from bookings.services.hold import Driver, Flights, place_hold
 from bookings.services.quote import quote_stay
 from bookings.services.stay import clean_plate
+from parking_site import demo_campaigns
 from payments.gateways import gateway_for
 from payments.models import Payment, RefundSource
 from payments.services import checkout, settle
@@ -43,6 +44,7 @@ class Stay:
     leaves_at: time
     booked: int = 7 * 24
     card: str = CARD
+    code: str = ""
 
 
 def _stay(
@@ -80,6 +82,9 @@ STAYS = [
     # Booked today, for later.
     _stay("phx-covered", "Sally Ride", "STS 0007", 12, "07:30", 4, "19:00", booked=2, phone="+12025550146"),
     _stay("lhr-walk", "Ada Lovelace", "ADA 1843", 9, "06:40", 5, "21:00", booked=3, email="customer@example.com"),
+    # They came with the code of a campaign.
+    _stay("lhr-economy", "Grace Hopper", "GH19 COB", 21, "08:00", 7, "17:30", booked=30, code="AUTUMN15"),
+    _stay("man-covered", "Adele Goldberg", "AG80 STK", 33, "05:45", 3, "22:15", booked=9, code="AUTUMN15"),
     # The address does not exist: the e-mail bounces.
     _stay("lgw-economy", "Grete Hermann", "GH26 ALG", 6, "14:00", 3, "14:00", booked=4, email="grete@bounce.example"),
     # Cancelled by the customer; refunded in part by staff, but the bank sends the money back: a break to answer.
@@ -101,6 +106,7 @@ def fill(*, now: datetime) -> int:
 
     Raises ProviderUnavailable or OSError when the sandbox does not answer.
     """
+    demo_campaigns.make_code()
     there = set(Booking.objects.values_list("plate", flat=True))
     missing = [stay for stay in STAYS if clean_plate(stay.plate) not in there]
     for stay in missing:
@@ -121,6 +127,7 @@ def fill(*, now: datetime) -> int:
                 requested_by=User.objects.get(email="staff@example.com"),
                 source=RefundSource.STAFF,
             )
+    demo_campaigns.make(now=now)
     return len(missing)
 
 
@@ -134,7 +141,9 @@ def _book(stay: Stay, *, now: datetime) -> Booking:
     end_at = datetime.combine(day + timedelta(days=stay.nights), stay.leaves_at, zone).astimezone(UTC)
     booked_at = min(now, start_at) - timedelta(hours=stay.booked)
     user = User.objects.filter(email=stay.email).first()
-    quote = quote_stay(product, start_at=start_at, end_at=end_at, now=booked_at, user=user)
+    quote = quote_stay(
+        product, start_at=start_at, end_at=end_at, now=booked_at, user=user, promo_code=stay.code
+    )
     return place_hold(
         quote,
         driver=Driver(stay.driver, stay.email, stay.phone),

@@ -211,6 +211,9 @@ SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 # --- Language and time ------------------------------------------------------------------------------------------
 LANGUAGE_CODE = "en"
 LANGUAGES = [("en", _("English"))]
+# Of messages. Pages are in English; whoever adds a language to them adds it above.
+MESSAGE_LANGUAGES = [("en", "English"), ("de", "Deutsch")]
+LOCALE_PATHS = [BASE_DIR / "locale"]
 USE_I18N = True
 USE_TZ = True
 FORMAT_MODULE_PATH = ["parking_site.formats"]
@@ -375,10 +378,11 @@ QUIET_HOURS = env.str("QUIET_HOURS", default="21:00-08:00")
 # Segments a UTC day: to one number, one prefix, one country, in all. Bookings and payments have a purse of their own.
 SMS_LIMITS = {
     "bookings": env.list("SMS_LIMITS_BOOKINGS", cast=int, default=[30, 3000, 30000, 50000]),
+    "offers": env.list("SMS_LIMITS_OFFERS", cast=int, default=[6, 50000, 100000, 200000]),
     "other": env.list("SMS_LIMITS_OTHER", cast=int, default=[5, 500, 5000, 20000]),
 }
-# So many different numbers of one prefix in a day, outside bookings, look like somebody who earns by it.
-SMS_BREAKER_NUMBERS = env.int("SMS_BREAKER_NUMBERS", default=100)
+# So many different numbers of one block of 10,000 in so many minutes, in staff's own texts, look like somebody who earns by it.
+SMS_BREAKER = env.str("SMS_BREAKER", default="25/10")
 # Where SMS outside bookings may go. Premium numbers are never texted.
 SMS_COUNTRIES = env.list(
     "SMS_COUNTRIES",
@@ -394,6 +398,8 @@ CAMPAIGN_PROMO_CODES = "bookings.audience.promo_codes"
 ALERT_AUDIENCE = "bookings.audience.cars"
 # Jobs that send one campaign side by side. Each is short and comes after every other message.
 CAMPAIGN_LANES = env.int("CAMPAIGN_LANES", default=2)
+# Who gives a booking's own values for a preview of a message: (kind, reference, user=, language=) -> variables, or None.
+MESSAGE_PREVIEW_VARIABLES = "payments.preview.variables_of_booking"
 # Who says whether a queued message is still true when it leaves: the checker's name on the message -> the function that gets the rest.
 MESSAGE_CONDITIONS = {"reminder": "bookings.services.remind.still_due"}
 

@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 
 from bookings.models import Booking
 from communications.models import Message
-from communications.queries import Step, about_booking
+from communications.stories import Step, about_booking
 from foundation.admin import subject_of
 from foundation.models import AuditEntry
 from foundation.money import Money

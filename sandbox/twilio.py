@@ -57,6 +57,10 @@ FATES = {
     "0007": ("undelivered", 30007, "Carrier violation"),
     "0008": ("failed", 30008, "Unknown error"),
 }
+# Dollars a part, by the beginning of the number; seconds until the price is known.
+PRICES = {"+1": 0.0083, "+4": 0.0516, "+3": 0.0798}
+PRICE_ELSEWHERE = 0.1
+PRICED_AFTER = 30
 STOP_WORDS = frozenset({"STOP", "STOPALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT"})
 START_WORDS = frozenset({"START", "YES", "UNSTOP"})
 # What Twilio itself answers to its words, whatever the site does.
@@ -388,6 +392,15 @@ def _date(moment: float | None) -> str | None:
     )
 
 
+def _price(record: dict[str, Any]) -> str | None:
+    """What was taken from the account. Twilio names it some time after the message has left, and nothing for one that did not."""
+    if record["direction"] == "inbound" or record["sent_at"] is None:
+        return None
+    if current().clock.now() < record["sent_at"] + PRICED_AFTER:
+        return None
+    return f"-{int(record['num_segments']) * PRICES.get(record['to'][:2], PRICE_ELSEWHERE):.5f}"
+
+
 def _shown(record: dict[str, Any]) -> dict[str, Any]:
     address = f"/2010-04-01/Accounts/{record['account_sid']}/Messages/{record['sid']}"
     return {
@@ -396,7 +409,7 @@ def _shown(record: dict[str, Any]) -> dict[str, Any]:
         "date_updated": _date(record["updated_at"]), "direction": record["direction"],
         "error_code": record["error_code"], "error_message": record["error_message"], "from": record["from"],
         "messaging_service_sid": record["messaging_service_sid"], "num_media": "0",
-        "num_segments": record["num_segments"], "price": None, "price_unit": "USD", "sid": record["sid"],
+        "num_segments": record["num_segments"], "price": _price(record), "price_unit": "USD", "sid": record["sid"],
         "status": record["status"],
         "subresource_uris": {"feedback": f"{address}/Feedback.json", "media": f"{address}/Media.json"},
         "to": record["to"], "uri": f"{address}.json",

@@ -44,7 +44,9 @@ class ProfileInput(StrictSerializer):
 
     name = serializers.CharField(max_length=120, required=False, validators=[one_line])
     phone = PhoneNumberField(required=False, allow_blank=True)
-    language = serializers.ChoiceField(choices=[code for code, _name in settings.LANGUAGES], required=False)
+    language = serializers.ChoiceField(
+        choices=[code for code, _name in settings.MESSAGE_LANGUAGES], required=False
+    )
     marketingConsent = serializers.BooleanField(source="marketing_consent", required=False)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from django.utils import timezone
-from django.utils.translation import get_language
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
@@ -22,6 +21,7 @@ from accounts.api.serializers import (
 )
 from accounts.models import User
 from foundation.api import limit_rate, valid
+from foundation.languages import language_of
 
 
 class PublicView(APIView):
@@ -37,7 +37,7 @@ class RegisterView(PublicView):
         """Open an account. The answer is the same for an address that is known; the letter tells its owner more."""
         given = valid(RegisterInput, request)
         limit_rate(request, "register", account=given["email"].lower())
-        services.register(**given, language=get_language() or "en", request=request._request)
+        services.register(**given, language=language_of(request._request), request=request._request)
         return Response({"email": given["email"].strip().lower(), "status": "verification_sent"}, status=201)
 
 

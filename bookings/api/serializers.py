@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 
@@ -65,6 +66,11 @@ class BookingInput(StrictSerializer):
     driver = DriverInput()
     vehicle = VehicleInput()
     flights = FlightsInput(required=False)
+    language = serializers.ChoiceField(
+        choices=[code for code, _name in settings.MESSAGE_LANGUAGES],
+        required=False,
+        help_text=_("Of messages; without it Accept-Language decides."),
+    )
 
 
 class CancelInput(StrictSerializer):

@@ -7,7 +7,6 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.utils import timezone
-from django.utils.translation import get_language
 from django.utils.translation import gettext_lazy as _
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -27,6 +26,7 @@ from bookings.services.lapse import held_amendment
 from bookings.services.quote import quote_stay
 from foundation.api import CursorPagination, idempotent, limit_rate, query_of, valid
 from foundation.errors import InvalidInput, NotFound
+from foundation.languages import language_of
 
 OFFERS_PER_PAGE = 20
 SORT_KEYS: dict[str, Callable[[queries.Offer], Any]] = {
@@ -183,7 +183,7 @@ class BookingsView(APIView):
             plate=asked["vehicle"]["plate"],
             flights=Flights(outbound=flights.get("outbound", ""), return_=flights.get("return", "")),
             user=user,
-            language=get_language() or "en",
+            language=asked.get("language") or language_of(request._request),
             now=timezone.now(),
         )
         return Response(s.hold_body(placed.booking, placed.guest_token), status=201)

@@ -12,7 +12,6 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
@@ -25,6 +24,7 @@ from bookings.pages.promo import PROMO_CODE, remember_promo_code
 from bookings.services import hold, promo, quote
 from bookings.services.errors import CarParkClosed
 from foundation.errors import DomainError, InvalidInput
+from foundation.languages import language_of
 from foundation.money import Money
 
 # Where a service's complaint about a public field is shown in the form.
@@ -133,7 +133,7 @@ def book(request: HttpRequest, product_id: int) -> HttpResponse:
                     outbound=form.cleaned_data["outbound_flight"], return_=form.cleaned_data["return_flight"]
                 ),
                 user=user,
-                language=get_language() or "en",
+                language=form.cleaned_data["language"] or language_of(request),
                 offers_wording=str(form.fields["offers"].label) if form.cleaned_data["offers"] else "",
                 now=now,
             )
@@ -208,5 +208,10 @@ def _shown_total(request: HttpRequest, currency: str) -> Money | None:
 
 def _known(request: HttpRequest) -> dict[str, str]:
     if not request.user.is_authenticated:
-        return {}
-    return {"name": request.user.name, "email": request.user.email, "phone": str(request.user.phone or "")}
+        return {"language": language_of(request)}
+    return {
+        "language": language_of(request),
+        "name": request.user.name,
+        "email": request.user.email,
+        "phone": str(request.user.phone or ""),
+    }

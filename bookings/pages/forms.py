@@ -214,6 +214,7 @@ class DetailsForm(forms.Form):
         widget=forms.TextInput(attrs={**CODE_INPUT, "class": "mono", "form": "details-form"}),
     )  # fmt: skip
 
+    language = forms.ChoiceField(label=_("Messages in"), choices=settings.MESSAGE_LANGUAGES, required=False)
     offers = forms.BooleanField(
         label=_("Send me offers by e-mail. I can stop them at any time."), required=False
     )

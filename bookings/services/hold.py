@@ -96,7 +96,7 @@ def place_hold(
         plate=clean_plate(plate),
         outbound_flight=flights.outbound,
         return_flight=flights.return_,
-        language=language if language in dict(settings.LANGUAGES) else settings.LANGUAGE_CODE,
+        language=language if language in dict(settings.MESSAGE_LANGUAGES) else settings.LANGUAGE_CODE,
         offers_wording=offers_wording[:500],
         total_minor=quote.total_minor,
         currency=quote.currency,

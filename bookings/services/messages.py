@@ -15,13 +15,14 @@ from communications.catalogue import KINDS
 from communications.models import Message
 from communications.senders.base import CalendarEntry
 from communications.services.outbox import queue_message
+from communications.words import date_pattern
 
 Variables = dict[str, str | list]
 
 
 def local_date(at: datetime, language: str) -> str:
     """Write a local date in words, such as "Fri, 4 Sep 2026"."""
-    return format_date(at.date(), "EEE, d MMM y", locale=_locale(language))
+    return format_date(at.date(), date_pattern(language), locale=_locale(language))
 
 
 def local_time(at: datetime, language: str) -> str:
@@ -48,7 +49,7 @@ def place_and_times(booking: Booking) -> Variables:
 
 def queue_booking_confirmation(booking: Booking, *, once: str = "") -> list[Message]:
     """Queue the confirmation by e-mail and SMS, in the caller's transaction. A repeat with the same `once` sends nothing."""
-    variables = _pass_and_place(booking)
+    variables = pass_and_place(booking)
     calendar = calendar_entry(booking)
     queued = [
         queue_message(
@@ -72,7 +73,7 @@ def queue_booking_confirmation(booking: Booking, *, once: str = "") -> list[Mess
 
 def queue_reminder(booking: Booking, *, about: str, once: str, condition: str = "") -> list[Message]:
     """Queue a reminder of drop-off or return on both channels, in the caller's transaction; `once` is what a repeat is measured by."""
-    variables = _pass_and_place(booking)
+    variables = pass_and_place(booking)
     queued = [
         queue_message(
             kind=f"{about}_reminder",
@@ -108,7 +109,7 @@ def queue_booking_amended(booking: Booking, event: BookingEvent, *, amendment: A
             money_text = _("%(amount)s goes back to you.") % {"amount": amendment.refund.format(language)}
         else:
             money_text = _("At this notice nothing goes back.")
-    variables = _pass_and_place(booking) | {"money_text": money_text}
+    variables = pass_and_place(booking) | {"money_text": money_text}
     channels = _addresses(booking) if amendment is not None else _addresses(booking)[:1]
     for channel, to in channels:
         queue_message(
@@ -187,7 +188,8 @@ def times_changed(booking: Booking) -> int:
     return BookingEvent.objects.filter(booking=booking, kind__in=kinds).count()
 
 
-def _pass_and_place(booking: Booking) -> Variables:
+def pass_and_place(booking: Booking) -> Variables:
+    """Return the variables of messages that carry the boarding pass and the way to the car park."""
     language = booking.contact_language
     car_park = booking.product.car_park
     start, end = booking.local_start, booking.local_end

@@ -119,7 +119,7 @@ def test_what_a_code_brought_counts_bookings_that_stand(lhr: Product) -> None:
         )
         Booking.objects.filter(pk=booking.pk).update(status=status, confirmed_at=NOW)
     assert promo_codes.takings(code) == (1, [("GBP", 4000)])
-    assert [count for _day, count in promo_codes.by_day(code)] == [1]
+    assert [count for _hour, count in promo_codes.by_hour(code)] == [1]
     for bad in ({"code": "x"}, {"code": "SPRING-20"}, {"percent": "200"}, {"percent": "lots"}):
         with pytest.raises(ValidationError):
             promo_codes.create(

@@ -1,5 +1,5 @@
-"""Staff's door: the outbox with its delivery timelines, the words, consent, campaigns and emergency alerts."""
+"""Staff's door: the outbox with its delivery timelines and figures, the words, consent, budgets, campaigns and emergency alerts."""
 
-from communications.admin import alerts, campaigns, consent, messages, templates
+from communications.admin import alerts, analytics, budget, campaigns, consent, messages, templates
 
-__all__ = ["alerts", "campaigns", "consent", "messages", "templates"]
+__all__ = ["alerts", "analytics", "budget", "campaigns", "consent", "messages", "templates"]

@@ -66,7 +66,7 @@ class AlertForm(forms.Form):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["car_park"].choices = [("", _("Choose")), *seam.alert_audience().car_parks()]  # type: ignore[attr-defined]
-        for place, (language, _name) in enumerate(settings.LANGUAGES):
+        for place, (language, _name) in enumerate(settings.MESSAGE_LANGUAGES):
             sms, mail = (words.beginning("emergency_alert", channel, language) for channel in (SMS, EMAIL))
             first = place == 0
             self._text(
@@ -113,12 +113,12 @@ class AlertForm(forms.Form):
                     if field.split("_")[1:2] == [language] and field.startswith(("sms_", "email_"))
                 ],
             )
-            for language, name in settings.LANGUAGES
+            for language, name in settings.MESSAGE_LANGUAGES
         ]
 
     def texts(self) -> alerts.Texts:
         given, found = self.cleaned_data, {}
-        for language, _name in settings.LANGUAGES:
+        for language, _name in settings.MESSAGE_LANGUAGES:
             tidy = {
                 name: str(given.get(f"email_{language}_{name}") or "").replace("\r\n", "\n")
                 for name in ("subject", "heading", "body")
@@ -301,7 +301,7 @@ class EmergencyAlertAdmin(ReadOnlyAdmin):
             ]
         ]
         template = "_alert_progress.html" if request.headers.get("HX-Request") else "alert.html"
-        return self._render(
+        answer = self._render(
             request,
             f"admin/communications/{template}",
             title=alert.place,
@@ -319,6 +319,9 @@ class EmergencyAlertAdmin(ReadOnlyAdmin):
             can_send=request.user.has_perm(alerts.PERMISSION),
             page=page_of(alert),
         )
+        if request.GET.get("was", alert.status) != alert.status:  # it is over: no more asking
+            answer["HX-Refresh"] = "true"
+        return answer
 
     def resend_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Ask for the reason, then try those who were not reached once more."""

@@ -30,12 +30,13 @@ from communications import rendering
 from communications.admin.chart import draw
 from communications.campaigns import audience as seam
 from communications.campaigns import people, results, steps, words
+from communications.campaigns.alerts import status_of
 from communications.catalogue import EMAIL, KINDS
-from communications.models import Campaign, CampaignStatus
+from communications.models import Campaign, CampaignStatus, Recipient
 from communications.models.channel import Channel
 from communications.services.wording import Draft
 from foundation import audit
-from foundation.admin import AuditedAdmin, ReasonForm, local_and_utc
+from foundation.admin import AuditedAdmin, ReadOnlyAdmin, ReasonForm, local_and_utc
 from foundation.errors import DomainError
 from foundation.text import is_storable
 
@@ -74,7 +75,7 @@ class CampaignForm(forms.ModelForm):
     languages = forms.MultipleChoiceField(
         label=_("Language"),
         required=False,
-        choices=settings.LANGUAGES,
+        choices=settings.MESSAGE_LANGUAGES,
         widget=UnfoldAdminCheckboxSelectMultipleWidget,
         help_text=_("Of their newest booking. None: any."),
     )
@@ -330,7 +331,7 @@ class CampaignAdmin(AuditedAdmin):
         found = results.results_of(campaign) if campaign.started_at else None
         labels = {
             "sent": _("taken by the provider"), "delivered": _("delivered"), "trouble": _("bounced or failed"),
-            "bookings": _("bookings with the code"),
+            "opted_out": _("opted out"), "bookings": _("bookings with the code"),
         }  # fmt: skip
         names = [name for name in results.LINES if name != "bookings" or campaign.promo_code]
         chart = (
@@ -351,7 +352,7 @@ class CampaignAdmin(AuditedAdmin):
                 "url": reverse("admin:communications_campaign_words", args=[campaign.pk, channel, language]),
             }
             for channel in campaign.channels
-            for language, name in settings.LANGUAGES
+            for language, name in settings.MESSAGE_LANGUAGES
         ]
         is_running = campaign.status in (CampaignStatus.PREPARING, CampaignStatus.SENDING)
         context = {
@@ -366,6 +367,9 @@ class CampaignAdmin(AuditedAdmin):
             "starts": local_and_utc(campaign.start_at, campaign.zone),
             "ended": local_and_utc(campaign.finished_at, campaign.zone),
             "can_run": request.user.has_perm(RUN),
+            "recipients_url": f"{reverse('admin:communications_recipient_changelist')}?campaign__id__exact={campaign.pk}"
+            if request.user.has_perm("communications.view_recipient")
+            else "",
             "can_edit": self.has_change_permission(request, campaign),
             "is_running": is_running,
             "steps": _steps(campaign) if request.user.has_perm(RUN) else [],
@@ -373,12 +377,15 @@ class CampaignAdmin(AuditedAdmin):
         template = "admin/communications/campaign.html"
         if request.headers.get("HX-Request"):
             template = "admin/communications/_campaign_results.html"
-        return self._render(request, template, campaign, **context)
+        answer = self._render(request, template, campaign, **context)
+        if request.GET.get("was", campaign.status) != campaign.status:  # the buttons are others now
+            answer["HX-Refresh"] = "true"
+        return answer
 
     def words_view(self, request: HttpRequest, pk: int, channel: str, language: str) -> HttpResponse:
         """Write the words of one channel in one language, with a preview and a test."""
         campaign = self._found(request, pk)
-        if channel not in campaign.channels or language not in dict(settings.LANGUAGES):
+        if channel not in campaign.channels or language not in dict(settings.MESSAGE_LANGUAGES):
             raise Http404
         can_edit = self.has_change_permission(request, campaign)
         current = words.newest(campaign.key).get((channel, language))
@@ -419,7 +426,7 @@ class CampaignAdmin(AuditedAdmin):
             form=form,
             channel=channel,
             channel_name=Channel(channel).label,
-            language_name=dict(settings.LANGUAGES)[language],
+            language_name=dict(settings.MESSAGE_LANGUAGES)[language],
             current=current,
             can_edit=can_edit,
             shown=shown,
@@ -579,6 +586,50 @@ class CampaignAdmin(AuditedAdmin):
             if campaign.promo_code
             else "-"
         )
+
+
+@admin.register(Recipient)
+class RecipientAdmin(ReadOnlyAdmin):
+    """Each person of a campaign or alert, and where they stand. Reached from its results."""
+
+    list_display = ["address", "channel", "name", "language", "state_badge", "why", "due_at"]
+    list_filter = ["state", "channel", "campaign", "alert"]
+    list_select_related = ["message", "campaign", "alert"]
+    search_fields = ["address", "name", "reference"]
+    list_fullwidth = True
+    show_full_result_count = False
+    fields = [
+        "campaign",
+        "alert",
+        "channel",
+        "address",
+        "name",
+        "language",
+        "timezone",
+        "reference",
+        "state",
+        "why",
+        "due_at",
+        "message",
+    ]
+    readonly_fields = ["why"]
+
+    @display(
+        description=_("state"),
+        ordering="state",
+        label={
+            "queued": "info", "sending": "info", "sent": "info", "delivered": "success", "maybe_sent": "warning", "bounced": "danger",
+            "failed": "danger", "suppressed": "warning", "skipped": "",
+        },
+    )  # fmt: skip
+    def state_badge(self, recipient: Recipient) -> tuple[str, Any]:
+        state = status_of(recipient.state, recipient.message.status if recipient.message else None)
+        return state, STATE_WORDS[state]
+
+    @display(description=_("why"))
+    def why(self, recipient: Recipient) -> str:
+        told = recipient.message.error_text if recipient.message else ""
+        return told or (people.reason_text(recipient.reason) if recipient.reason else "-")
 
 
 STEPS: dict[str, tuple[Any, Any, Any]] = {

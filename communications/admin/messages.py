@@ -21,7 +21,8 @@ from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
 
-from communications import queries, rendering
+from communications import rendering, stories
+from communications.campaigns.words import written_again
 from communications.catalogue import EMAIL, KINDS
 from communications.models import Message, MessageStatus
 from communications.services import outages, outbox
@@ -112,7 +113,7 @@ class MessageAdmin(SteadyList, ModelAdmin):
                     "to",
                     "to_name",
                     "reference",
-                    "status_label",
+                    "status",
                     "error_code",
                     "error_text",
                 ]
@@ -153,7 +154,7 @@ class MessageAdmin(SteadyList, ModelAdmin):
 
     @admin.display(description=_("timeline"))
     def timeline(self, message: Message) -> str:
-        steps = queries.story_of(message).steps
+        steps = stories.story_of(message).steps
         return render_to_string("communications/admin/_steps.html", {"steps": steps, "is_open": True})
 
     @admin.display(description=_("takes the place of"))
@@ -166,10 +167,16 @@ class MessageAdmin(SteadyList, ModelAdmin):
 
     @admin.display(description=_("text"))
     def shown_text(self, message: Message) -> str:
+        if (
+            message.campaign_key and message.sent_at
+        ):  # without the link that stops offers: it acts for the person
+            return written_again(message).text
         return _without_customers_links(message, message.body_text) or "-"
 
     @admin.display(description=_("HTML"))
     def shown_html(self, message: Message) -> str:
+        if message.campaign_key and message.sent_at and not message.body_html:
+            return _framed(written_again(message).html) if message.channel == EMAIL else "-"
         return _framed(_without_customers_links(message, message.body_html)) if message.body_html else "-"
 
     def get_urls(self) -> list[Any]:
@@ -181,7 +188,7 @@ class MessageAdmin(SteadyList, ModelAdmin):
         return [own, *super().get_urls()]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        for outage in queries.outages() if request.method == "GET" else []:
+        for outage in stories.outages() if request.method == "GET" else []:
             self.message_user(
                 request,
                 _("Messages by %(channel)s wait since %(since)s UTC, their tries unused: %(text)s")
@@ -234,7 +241,7 @@ class MessageAdmin(SteadyList, ModelAdmin):
             "title": _("Send again"),
             "opts": self.opts,
             "original": message,
-            "told": queries.story_of(message),
+            "told": stories.story_of(message),
             "again": again,
             "closing": closing,
             "is_open": _can_be_taken_up(message),

@@ -5,21 +5,27 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.db.models import OuterRef, Subquery
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
-from django.utils.html import format_html, format_html_join
+from django.utils.html import format_html_join
+from django.utils.module_loading import import_string
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
+from unfold.decorators import action
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from communications import rendering
-from communications.catalogue import EMAIL, KINDS
-from communications.models import Message, MessageTemplate
+from communications.catalogue import EMAIL, EVERYWHERE, KINDS
+from communications.models import MessageTemplate, TemplateVersion
 from communications.services import trial, wording
 from communications.services.wording import Draft
+from foundation.admin import ReasonForm
 from foundation.errors import DomainError
 
 
@@ -47,6 +53,8 @@ class WordsForm(forms.ModelForm):
         label=_("Button opens"), required=False, widget=UnfoldAdminSelectWidget
     )
 
+    based_on = forms.IntegerField(widget=forms.HiddenInput, required=False)
+
     class Meta:
         model = MessageTemplate
         fields: tuple[str, ...] = ()
@@ -65,12 +73,13 @@ class WordsForm(forms.ModelForm):
         current = template.current
         if current is not None:
             for name in self.fields:
-                self.fields[name].initial = getattr(current, name)
+                self.fields[name].initial = current.number if name == "based_on" else getattr(current, name)
 
     @property
     def draft(self) -> Draft:
         """The words as typed, with line ends as the database keeps them."""
-        return Draft(**{name: str(value).replace("\r\n", "\n") for name, value in self.cleaned_data.items()})
+        words = {name: value for name, value in self.cleaned_data.items() if name != "based_on"}
+        return Draft(**{name: str(value).replace("\r\n", "\n") for name, value in words.items()})
 
     def clean(self) -> dict[str, Any]:
         super().clean()
@@ -79,31 +88,64 @@ class WordsForm(forms.ModelForm):
                 wording.check_draft(self.draft, kind=KINDS[self.instance.kind], channel=self.instance.channel)
             except ValidationError as error:
                 self.add_error(None, error)
+        newest, based_on = self.instance.current, self.cleaned_data.get("based_on")
+        if newest is not None and based_on is not None and newest.number != based_on:
+            self.add_error(
+                None,
+                _(
+                    "%(who)s saved version %(number)d while you were writing. Your words are kept below: compare them with it in the versions, "
+                    "then save again."
+                )
+                % {"who": newest.created_by or _("Somebody"), "number": newest.number},
+            )
+            given: Any = self.data
+            self.data = given.copy()
+            self.data[self.add_prefix("based_on")] = str(newest.number)  # type: ignore[index]  # the next saving is one that knows
         return self.cleaned_data
 
 
 class PreviewForm(forms.Form):
     reference = forms.CharField(
-        label=_("Booking reference"),
+        label=_("Show it with the booking"),
         max_length=20,
         required=False,
-        widget=UnfoldAdminTextInputWidget,
-        help_text=_("Shows the words with this booking's values; empty shows samples."),
+        widget=forms.TextInput(
+            attrs={"class": "ops-input", "placeholder": "AP-7F3K2Q", "autocomplete": "off"}
+        ),
+        help_text=_("Its own values; empty shows samples."),
     )
+
+
+class TestForm(forms.Form):
     send_to = forms.CharField(
-        label=_("Send a test to"), max_length=254, required=False, widget=UnfoldAdminTextInputWidget
+        label=_("Send a test to"), max_length=254, widget=forms.TextInput(attrs={"class": "ops-input"})
     )
 
 
 @admin.register(MessageTemplate)
 class MessageTemplateAdmin(ModelAdmin):
-    """The words of each message. Each saving is a new version with who and when."""
+    """The words of each message. Each saving is a new version with who and when; what they will look like stands beside."""
 
     form = WordsForm
     list_display = ["kind", "channel", "language", "version_number", "edited_at", "edited_by"]
-    list_filter = ["channel", "language"]
+    list_filter = ["channel", "language", "kind"]
+    list_fullwidth = True
     search_fields = ["kind"]
-    readonly_fields = ["preview_link", "placeholders", "history"]
+    readonly_fields = ["placeholders"]
+    change_form_outer_after_template = "communications/admin/beside_words.html"
+    actions_detail = ["versions_action"]
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        newest = TemplateVersion.objects.filter(template=OuterRef("pk")).order_by("-number")
+        return (
+            super()
+            .get_queryset(request)
+            .annotate(
+                newest_number=Subquery(newest.values("number")[:1]),
+                newest_at=Subquery(newest.values("created_at")[:1]),
+                newest_by=Subquery(newest.values("created_by__email")[:1]),
+            )
+        )
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -114,32 +156,35 @@ class MessageTemplateAdmin(ModelAdmin):
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         words = ["subject", "heading", "body", "button_label", "button_variable"]
         fields = words if obj is not None and obj.channel == EMAIL else ["body"]
-        if not self.has_change_permission(request, obj):
-            fields = []
-        return [
-            (None, {"fields": ["preview_link", *fields]}),
-            (_("About"), {"fields": ["placeholders", "history"]}),
-        ]
+        fields = [*fields, "based_on"] if self.has_change_permission(request, obj) else []
+        return [(None, {"fields": [*fields, "placeholders"]})]
 
     def save_model(self, request: HttpRequest, obj: MessageTemplate, form: Any, change: bool) -> None:
         wording.save_version(obj, form.draft, by=request.user)
 
-    @admin.display(description=_("version"))
-    def version_number(self, template: MessageTemplate) -> Any:
-        return template.current.number if template.current else "-"
+    def render_change_form(
+        self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        template = kwargs.get("obj")
+        if template is not None:
+            context |= {
+                "beside": self._shown(request, template, wording.preview(template)),
+                "preview_form": PreviewForm(),
+                "test_form": TestForm(initial={"send_to": _own_address(request.user, template.channel)}),
+            }
+        return super().render_change_form(request, context, *args, **kwargs)
 
-    @admin.display(description=_("edited"))
-    def edited_at(self, template: MessageTemplate) -> Any:
-        return template.current.created_at if template.current else None
+    @admin.display(description=_("version"), ordering="newest_number")
+    def version_number(self, template: Any) -> Any:
+        return template.newest_number or "-"
 
-    @admin.display(description=_("by"))
-    def edited_by(self, template: MessageTemplate) -> Any:
-        return (template.current and template.current.created_by) or "-"
+    @admin.display(description=_("edited"), ordering="newest_at")
+    def edited_at(self, template: Any) -> Any:
+        return template.newest_at
 
-    @admin.display(description=_("preview"))
-    def preview_link(self, template: MessageTemplate) -> str:
-        address = reverse("admin:communications_messagetemplate_preview", args=[template.pk])
-        return format_html('<a href="{}">{}</a>', address, _("Preview and test"))
+    @admin.display(description=_("by"), ordering="newest_by")
+    def edited_by(self, template: Any) -> Any:
+        return template.newest_by or _("the house")
 
     @admin.display(description=_("placeholders"))
     def placeholders(self, template: MessageTemplate) -> str:
@@ -149,79 +194,195 @@ class MessageTemplateAdmin(ModelAdmin):
         )
         return format_html_join("", "<p><code>{}</code> {} <em>({})</em></p>", rows)
 
-    @admin.display(description=_("versions"))
-    def history(self, template: MessageTemplate) -> str:
-        rows = (
-            (
-                version.number,
-                version.created_at.strftime("%Y-%m-%d %H:%M UTC"),
-                version.created_by or _("the house"),
-                version.body,
-            )
-            for version in template.versions.select_related("created_by")[:50]
-        )
-        return format_html_join(
-            "",
-            "<details><summary>v{} · {} · {}</summary><pre style='white-space:pre-wrap'>{}</pre></details>",
-            rows,
+    @action(description=_("Versions"), url_path="versions-list", icon="history")
+    def versions_action(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return HttpResponseRedirect(
+            reverse("admin:communications_messagetemplate_versions", args=[object_id])
         )
 
     def get_urls(self) -> list[Any]:
-        return [
+        pages = [
             path(
-                "<int:pk>/preview/",
-                self.admin_site.admin_view(self.preview_view),
-                name="communications_messagetemplate_preview",
-            ),
-            *super().get_urls(),
+                f"<int:pk>/{name}/",
+                self.admin_site.admin_view(view),
+                name=f"communications_messagetemplate_{name}",
+            )
+            for name, view in (
+                ("preview", self.preview_view),
+                ("test", self.test_view),
+                ("versions", self.versions_view),
+            )
         ]
+        back = path(
+            "<int:pk>/versions/<int:number>/back/",
+            self.admin_site.admin_view(self.roll_back_view),
+            name="communications_messagetemplate_back",
+        )
+        return [*pages, back, *super().get_urls()]
+
+    def _found(self, request: HttpRequest, pk: int, *, to_change: bool = False) -> MessageTemplate:
+        template: MessageTemplate | None = self.get_object(request, str(pk))
+        if template is None:
+            raise Http404
+        may = self.has_change_permission if to_change else self.has_view_permission
+        if not may(request, template):
+            raise PermissionDenied
+        return template
 
     def preview_view(self, request: HttpRequest, pk: int) -> HttpResponse:
-        template = self.get_object(request, str(pk))
-        if template is None:
-            return self._get_obj_does_not_exist_redirect(request, self.opts, str(pk))
-        if not self.has_view_permission(request, template):
-            raise PermissionDenied
-        form = PreviewForm(request.POST or request.GET or None)
-        reference = form.cleaned_data["reference"].strip().upper() if form.is_valid() else ""
-        if request.method == "POST":
-            if not self.has_change_permission(request, template):
-                raise PermissionDenied
+        """Show words that are being written, with samples or with a booking's own values. Saves nothing.
+
+        The answer is the part of the page that stands beside the words; without a script it is a page of its own.
+        """
+        template = self._found(request, pk)
+        given = request.POST if request.method == "POST" else request.GET
+        draft, problem = None, ""
+        if request.method == "POST" and "body" in given:
+            form = WordsForm(given, instance=template)
+            form.fields["based_on"].disabled = True
             if form.is_valid():
-                try:
-                    queued = trial.send_test(template, to=form.cleaned_data["send_to"], by=request.user)
-                except DomainError as error:
-                    self.message_user(request, error.message, messages.ERROR)
-                else:
-                    told = _("The test is on its way.") if queued else _("Enter where to send the test.")
-                    self.message_user(request, told, messages.SUCCESS if queued else messages.ERROR)
-                return HttpResponseRedirect(request.path)
-        variables: dict[str, Any] = {}
-        if reference:
-            earlier = Message.objects.filter(kind=template.kind, reference=reference).first()
-            if earlier is None or not request.user.has_perm("communications.view_message"):
-                self.message_user(
-                    request,
-                    _("No message of this kind was written for that booking; samples are shown."),
-                    messages.WARNING,
-                )
+                draft = form.draft
             else:
-                known = KINDS[template.kind].by_name
-                variables = {
-                    name: value
-                    for name, value in earlier.variables.items()
-                    if name in known and not known[name].acts_for_customer
-                }
-        rendered = wording.preview(template, variables=variables)
-        context = {
+                problem = " ".join(
+                    str(error)
+                    for errors in form.errors.get_json_data().values()
+                    for error in [errors[0]["message"]]
+                )
+        variables, told = self._values(request, template, str(given.get("reference", "")))
+        rendered = wording.preview(template, variables=variables, draft=draft)
+        context = self._shown(request, template, rendered) | {"problem": problem, "told": told}
+        if request.headers.get("HX-Request"):
+            return TemplateResponse(request, "communications/admin/_shown.html", {"beside": context})
+        page = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
             "title": str(template),
             "template": template,
-            "form": form,
+            "beside": context,
+            "preview_form": PreviewForm(request.GET or None),
+            "back": page_of(template),
+        }
+        return TemplateResponse(request, "communications/admin/preview.html", page)
+
+    def _values(
+        self, request: HttpRequest, template: MessageTemplate, reference: str
+    ) -> tuple[dict[str, Any], str]:
+        """Return a booking's own values and what is to be said about them; samples where staff may not see it, or it is not there."""
+        reference = reference.strip().upper()
+        if not reference:
+            return {}, ""
+        source = import_string(settings.MESSAGE_PREVIEW_VARIABLES)
+        found = source(template.kind, reference, user=request.user, language=template.language)
+        if found is None:
+            return {}, gettext("There is no such booking that you may see; samples are shown.")
+        known = KINDS[template.kind].by_name
+        values = {
+            name: value
+            for name, value in found.items()
+            if name in known and not known[name].acts_for_customer
+        }
+        sampled = sorted(set(known) - set(values) - {variable.name for variable in EVERYWHERE})
+        if sampled:
+            return values, gettext("Samples stand for what this booking does not have: %(names)s.") % {
+                "names": ", ".join(sampled)
+            }
+        return values, ""
+
+    def _shown(self, request: HttpRequest, template: MessageTemplate, rendered: Any) -> dict[str, Any]:
+        return {
+            "template": template,
             "rendered": rendered,
-            "segments": rendering.sms_segments(rendered.text),
-            "length": len(rendered.text),
+            "sms": rendering.sms_facts(rendered.text) if template.channel != EMAIL else None,
             "can_send": self.has_change_permission(request, template),
         }
-        return TemplateResponse(request, "communications/admin/preview.html", context)
+
+    def test_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Send the saved words, with samples, to an address of staff's choice; marked as a test."""
+        template = self._found(request, pk, to_change=True)
+        form = TestForm(request.POST or None)
+        if request.method == "POST" and form.is_valid():
+            try:
+                trial.send_test(template, to=form.cleaned_data["send_to"], by=request.user)
+            except DomainError as error:
+                self.message_user(request, error.message, messages.ERROR)
+            else:
+                self.message_user(request, _("The test is on its way."), messages.SUCCESS)
+        elif request.method == "POST":
+            self.message_user(request, _("Enter where to send the test."), messages.ERROR)
+        return HttpResponseRedirect(page_of(template))
+
+    def versions_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Every version with who and when, and what differs between any two."""
+        template = self._found(request, pk)
+        versions = list(template.versions.select_related("created_by"))
+        by_number = {version.number: version for version in versions}
+        newest = versions[0].number if versions else 0
+        after = by_number.get(_number(request.GET.get("to"), newest))
+        before = by_number.get(_number(request.GET.get("from"), (after.number if after else newest) - 1))
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": _("Versions of %(template)s") % {"template": template},
+            "template": template,
+            "versions": versions,
+            "newest": newest,
+            "before": before,
+            "after": after,
+            "changes": wording.compare(before, after) if before and after else [],
+            "can_change": self.has_change_permission(request, template),
+            "back": page_of(template),
+        }
+        return TemplateResponse(request, "communications/admin/versions.html", context)
+
+    def roll_back_view(self, request: HttpRequest, pk: int, number: int) -> HttpResponse:
+        """Show what going back to a version changes and how it looks; do it, as a new version, with a reason."""
+        template = self._found(request, pk, to_change=True)
+        old = template.versions.filter(number=number).first()
+        newest = template.current
+        if old is None or newest is None:
+            raise Http404
+        form = ReasonForm(request.POST if request.method == "POST" else None)
+        if request.method == "POST" and form.is_valid():
+            try:
+                made = wording.roll_back(
+                    template,
+                    old,
+                    by=request.user,
+                    reason=form.cleaned_data["reason"],
+                    seen=request.POST.get("seen", ""),
+                )
+            except DomainError as error:
+                self.message_user(request, error.message, messages.ERROR)
+            except ValidationError as error:
+                self.message_user(request, " ".join(error.messages), messages.ERROR)
+            else:
+                told = _("The words of version %(old)d are in use again, as version %(new)d.")
+                self.message_user(request, told % {"old": number, "new": made.number}, messages.SUCCESS)
+            return HttpResponseRedirect(reverse("admin:communications_messagetemplate_versions", args=[pk]))
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": _("Go back to version %(number)d?") % {"number": number},
+            "template": template,
+            "old": old,
+            "newest": newest,
+            "changes": wording.compare(newest, old),
+            "beside": self._shown(request, template, wording.render_version(old)),
+            "form": form,
+            "media": self.media,
+        }
+        return TemplateResponse(
+            request, "communications/admin/roll_back.html", context, status=400 if form.is_bound else 200
+        )
+
+
+def page_of(template: MessageTemplate) -> str:
+    return reverse("admin:communications_messagetemplate_change", args=[template.pk])
+
+
+def _own_address(user: Any, channel: str) -> str:
+    return user.email if channel == EMAIL else str(getattr(user, "phone", "") or "")
+
+
+def _number(text: str | None, otherwise: int) -> int:
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 7 else otherwise

@@ -28,17 +28,20 @@ OPTIONAL_KEY = OpenApiParameter(
 )
 
 
+NOT_ALLOWED = _("Only staff with the permission may send messages.")
+
+
 def queued(message: Message) -> dict[str, Any]:
     return {"messageId": str(message.pk), "status": message.status}
 
 
-def demand(request: Request, permission: str) -> None:
+def demand(request: Request, permission: str, *, words: Any = NOT_ALLOWED) -> None:
     """Raise NotAllowed (403) for anybody but staff with the permission, and leave the attempt in the audit log."""
     user = request.user
     if user.is_staff and user.has_perm(permission):
         return
     audit.record(actor=user, action=f"{permission}.denied", subject=f"user:{user.pk}", reason="")
-    raise NotAllowed(_("Only staff with the permission may send messages."))
+    raise NotAllowed(words)
 
 
 class SendEmailView(APIView):

@@ -90,7 +90,8 @@ class PromoCodes(Protocol):
     def takings(self, code: str) -> tuple[int, list[tuple[str, int]]]:
         """Return the bookings that stand made with it, and what they come to: (currency, minor units)."""
 
-    def by_day(self, code: str) -> list[tuple[datetime, int]]: ...
+    def by_hour(self, code: str) -> list[tuple[datetime, int]]:
+        """Return how many of these bookings were made in each hour (UTC), by time."""
 
 
 def audience() -> Audience:

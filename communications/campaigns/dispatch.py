@@ -20,6 +20,7 @@ from django.db import connection, transaction
 from django.db.models import Min, Q
 from django.utils import timezone
 
+from communications import rendering
 from communications.campaigns import words
 from communications.campaigns.people import reason_text
 from communications.campaigns.press import Press
@@ -35,7 +36,7 @@ from communications.models import (
     MessageStatus,
     Recipient,
 )
-from communications.rendering import Rendered, sms_segments
+from communications.rendering import Rendered
 from communications.senders import sender_for
 from communications.senders.base import OutcomeUnknown, Rejected, Suppressed, Unavailable
 from communications.services import address_news, budget, outbox, quiet, unsubscribe
@@ -138,9 +139,9 @@ def take(sender: Any, *, now: datetime) -> Taken:
             return _what_is_left(row, everybody, now=now)
         ready = _allowed_now(row, _not_begun(found), now=now)
         messages = _made(row, ready)
-        for recipient in ready:
-            recipient.state, recipient.taken_at, recipient.due_at = State.TAKEN, now, None
-        Recipient.objects.bulk_update(found, ["state", "reason", "taken_at", "due_at", "message"])
+        _give(ready, messages, now=now)
+        others = [recipient for recipient in found if recipient not in ready]
+        Recipient.objects.bulk_update(others, ["state", "reason", "due_at"])
         if messages and isinstance(row, Campaign):
             row.next_slot_at = now + timedelta(seconds=len(messages) * 60 / row.per_minute)
             row.save(update_fields=["next_slot_at"])
@@ -233,9 +234,17 @@ def _made(sender: Any, ready: list[Recipient]) -> list[Message]:
         made.append(message)
         messages.append(message)
     Message.objects.bulk_create(made, ignore_conflicts=True)
-    for recipient, message in zip(ready, messages, strict=True):
-        recipient.message = message
     return messages
+
+
+def _give(ready: list[Recipient], messages: list[Message], *, now: datetime) -> None:
+    """Note which message is whose, in one statement."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE communications_recipient AS r SET state = 'taken', reason = '', taken_at = %s, due_at = NULL, message_id = given.message "
+            "FROM unnest(%s::bigint[], %s::uuid[]) AS given (recipient, message) WHERE r.id = given.recipient",
+            [now, [recipient.pk for recipient in ready], [message.pk for message in messages]],
+        )
 
 
 def common_variables(sender: Any) -> dict[str, str]:
@@ -274,8 +283,8 @@ def _what_is_left(sender: Any, everybody: Any, *, now: datetime) -> Taken:
 
 CLAIM = """
     UPDATE communications_message SET status = 'sending', attempts = attempts + 1, tries_left = greatest(tries_left - 1, 0),
-        sending_since = %(now)s
-    WHERE id = %(id)s AND status = 'queued' AND EXISTS (SELECT 1 FROM {sender} WHERE id = %(sender)s AND status = 'sending')
+        sending_since = %(claimed_at)s
+    WHERE id = %(claimed)s AND status = 'queued' AND EXISTS (SELECT 1 FROM {sender} WHERE id = %(sender)s AND status = 'sending')
 """
 # A report may have overtaken our answer: the state only goes forward.
 SENT = """
@@ -294,34 +303,44 @@ ENDED = """
 
 
 class _Desk:
-    """One worker's desk, with a press for each language while a slice lasts. The senders keep their connections by themselves."""
+    """One worker's desk, with a press for each language while a slice lasts. The senders keep their connections by themselves.
+
+    That a message was sent is written in the statement that claims the next one, so that each costs one round trip and one commit.
+    """
 
     def __init__(self, sender: Any) -> None:
         self.sender = sender
         self.table = type(sender)._meta.db_table
         self.presses: dict[tuple[str, str], Press] = {}
+        self.unwritten: dict[str, Any] | None = None
 
     def send(self, messages: Iterable[Message], *, clock: Callable[[], datetime]) -> None:
         """Send the messages one by one until the sender is paused or the provider asks us to wait; the rest is given back."""
         waiting = list(messages)
         done: list[uuid.UUID] = []
-        rest_until: datetime | None = None
+        try:
+            rest_until = self._work_off(waiting, done, clock=clock)
+        finally:
+            self._write_down()
+        self._hand_back(done, [message.pk for message in waiting], rest_until=rest_until)
+
+    def _work_off(
+        self, waiting: list[Message], done: list[uuid.UUID], *, clock: Callable[[], datetime]
+    ) -> datetime | None:
+        """Move messages from waiting to done; return until when the provider wants to rest, if it does."""
         while waiting:
             message = waiting[0]
-            if not self._execute(
-                CLAIM.format(sender=self.table), id=message.pk, sender=self.sender.pk, now=clock()
-            ):
+            if not self._claim(message, now=clock()):
                 if not type(self.sender).objects.filter(pk=self.sender.pk, status="sending").exists():
                     break
                 done.append(message.pk)  # another worker was faster
                 waiting.pop(0)
                 continue
             if not self._send_one(message, clock=clock):
-                rest_until = clock() + PROVIDER_REST
-                break
+                return clock() + PROVIDER_REST
             done.append(message.pk)
             waiting.pop(0)
-        self._hand_back(done, [message.pk for message in waiting], rest_until=rest_until)
+        return None
 
     def _send_one(self, message: Message, *, clock: Callable[[], datetime]) -> bool:
         """Hand one claimed message to its provider and record what became of it; False when the provider takes nothing now."""
@@ -330,10 +349,8 @@ class _Desk:
             links = unsubscribe.links_for(message) if is_offer else None
             rendered = self._press(message).print(message.variables, links)
             if message.channel == SMS:
-                budget.spend(message, segments=sms_segments(rendered.text), now=clock())
+                budget.spend(message, segments=rendering.sms_segments(rendered.text), now=clock())
             receipt = sender_for(message.channel).send(outbox.envelope_of(message, rendered))
-        except budget.BudgetExceeded as error:
-            self._ended(message, MessageStatus.FAILED, error.code, str(error.message))
         except Unavailable as error:
             # Nobody's fault but the provider's: it costs no try, and the campaign waits.
             self._ended(message, MessageStatus.QUEUED, error.code, error.text, back=1)
@@ -347,6 +364,8 @@ class _Desk:
         except Rejected as error:
             self._ended(message, MessageStatus.FAILED, error.code, error.text)
             address_news.learn_from_refusal(message, error)
+        except budget.BudgetExceeded as error:
+            self._ended(message, MessageStatus.FAILED, error.code, str(error.message))
         except (LookupError, ValueError, TypeError) as error:
             logger.exception("Message %s cannot be written", message.pk)
             self._ended(message, MessageStatus.FAILED, "not_writable", f"{type(error).__name__}: {error}")
@@ -356,15 +375,28 @@ class _Desk:
 
     def _sent(self, message: Message, receipt: Any, rendered: Rendered, *, now: datetime) -> None:
         # The HTML is not kept for each: the frozen words and the values give it again.
-        self._execute(
-            SENT,
-            id=message.pk,
-            provider=receipt.provider,
-            ref=receipt.provider_ref,
-            now=now,
-            subject=rendered.subject,
-            text=rendered.text,
+        self.unwritten = {
+            "id": message.pk,
+            "provider": receipt.provider,
+            "ref": receipt.provider_ref,
+            "now": now,
+            "subject": rendered.subject,
+            "text": rendered.text,
+        }
+
+    def _claim(self, message: Message, *, now: datetime) -> bool:
+        """Write down the last one, and make this one ours; False when it is somebody else's or the sending was paused."""
+        claim = CLAIM.format(sender=self.table)
+        unwritten, self.unwritten = self.unwritten, None
+        sql = f"WITH sent AS ({SENT}) {claim}" if unwritten else claim
+        return bool(
+            self._execute(sql, claimed=message.pk, sender=self.sender.pk, claimed_at=now, **(unwritten or {}))
         )
+
+    def _write_down(self) -> None:
+        if self.unwritten:
+            self._execute(SENT, **self.unwritten)
+            self.unwritten = None
 
     def _ended(
         self,

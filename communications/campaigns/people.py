@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from django.db import transaction
+from django.db.models import Min
 from django.utils.translation import gettext_lazy as _
 
 from communications.campaigns import audience as seam
@@ -164,21 +165,24 @@ def prepare(campaign_id: int, *, now: datetime, seconds: float = 2.0) -> None:
         dispatch.defer_lanes(campaign)
 
 
-def count_withdrawn(campaign: Campaign) -> int:
-    """Return how many of those written to have said since that they want no more."""
+def withdrawals(campaign: Campaign) -> list[datetime]:
+    """Return when those written to have said since that they want no more, each person's first word."""
     if campaign.started_at is None:
-        return 0
+        return []
     noes = (
-        ConsentEntry.objects.filter(is_granted=False, at__gte=campaign.started_at)
+        ConsentEntry.objects.filter(
+            is_granted=False, at__gte=campaign.started_at, channel__in=campaign.channels
+        )
         .exclude(address="")
         .order_by()
         .values_list("channel", "address")
-        .distinct()
+        .annotate(Min("at"))
     )
-    found = 0
+    written_to: set[tuple[str, str]] = set()
     for channel in campaign.channels:
-        addresses = [address for where, address in noes if where == channel]
+        addresses = [address for where, address, _at in noes if where == channel]
         rows = Recipient.objects.filter(campaign=campaign, channel=channel, message__isnull=False)
         for start in range(0, len(addresses), BATCH):
-            found += rows.filter(address__in=addresses[start : start + BATCH]).count()
-    return found
+            found = rows.filter(address__in=addresses[start : start + BATCH])
+            written_to |= {(channel, address) for address in found.values_list("address", flat=True)}
+    return [at for channel, address, at in noes if (channel, address) in written_to]

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from communications.campaigns import audience as seam
 from communications.campaigns.alerts import status_of
-from communications.campaigns.people import count_withdrawn, reason_text
+from communications.campaigns.people import reason_text, withdrawals
 from communications.models import Campaign, DeliveryEvent, Message, Recipient
 from foundation.money import Money
 
@@ -31,7 +31,9 @@ STATES = (
     "skipped",
 )
 LEFT = ("sent", "delivered", "bounced", "maybe_sent")  # a provider had it
-LINES = ("sent", "delivered", "trouble", "bookings")
+LINES = ("sent", "delivered", "trouble", "opted_out", "bookings")
+
+WIDTHS = {"minute": timedelta(minutes=1), "hour": timedelta(hours=1), "day": timedelta(days=1)}
 
 
 @dataclass
@@ -85,7 +87,6 @@ def results_of(campaign: Campaign) -> Results:
         elif state == Recipient.State.WAITING and reason == "quiet_hours":
             found.held += count
     found.left_out = [(reason_text(code), count) for code, count in reasons.most_common()]
-    found.opted_out = count_withdrawn(campaign)
     if campaign.promo_code:
         found.bookings, sums = seam.promo_codes().takings(campaign.promo_code)
         found.takings = [Money(total, currency) for currency, total in sums]
@@ -98,14 +99,20 @@ def _draw(campaign: Campaign, found: Results) -> None:
     messages = Message.objects.filter(campaign_key=campaign.key)
     spent = (campaign.finished_at or timezone.now()) - (campaign.started_at or campaign.created_at)
     step = "minute" if spent < timedelta(hours=2) else "hour" if spent < timedelta(days=3) else "day"
+    noes = withdrawals(campaign)
+    found.opted_out = len(noes)
     series = {
         "sent": _counted(messages.filter(sent_at__isnull=False), "sent_at", step),
         "delivered": _counted(messages.filter(delivered_at__isnull=False), "delivered_at", step),
         "trouble": _troubles(campaign, step),
+        "opted_out": Counter(_cut(at, step) for at in noes),
         "bookings": Counter(),
     }
     if campaign.promo_code:
-        series["bookings"] = Counter(dict(seam.promo_codes().by_day(campaign.promo_code)))
+        made: Counter[datetime] = Counter()
+        for at, count in seam.promo_codes().by_hour(campaign.promo_code):
+            made[max(_cut(at, step), _cut(campaign.started_at or at, step))] += count
+        series["bookings"] = made
     moments = sorted({moment for counts in series.values() for moment in counts})
     found.moments = moments
     for name, counts in series.items():
@@ -133,9 +140,12 @@ def _troubles(campaign: Campaign, step: str) -> Counter[datetime]:
         .values_list("message")
         .annotate(Min("received_at"))
     )
-    width = {"minute": timedelta(minutes=1), "hour": timedelta(hours=1), "day": timedelta(days=1)}[step]
-    epoch = datetime(1970, 1, 1, tzinfo=UTC)
-    return Counter(at - ((at - epoch) % width) for _message, at in firsts.iterator())
+    return Counter(_cut(at, step) for _message, at in firsts.iterator())
+
+
+def _cut(at: datetime, step: str) -> datetime:
+    """Return the beginning of the minute, hour or UTC day."""
+    return at - ((at - datetime(1970, 1, 1, tzinfo=UTC)) % WIDTHS[step])
 
 
 def table_of(campaign: Campaign) -> Iterator[list[str]]:

@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 
 from communications import rendering
 from communications.catalogue import EMAIL, KINDS, PROMOTIONAL
-from communications.models import Campaign, OwnWords
+from communications.models import Campaign, Message, OwnWords
 from communications.services import wording
 from communications.services.wording import Draft
 from foundation import audit
@@ -90,6 +90,21 @@ def shown(
     )
 
 
+def written_again(message: Message) -> rendering.Rendered:
+    """Return a message of a campaign or alert as it was sent: its words are frozen, its values kept. Raises LookupError without words."""
+    own: Any = words_for(message.campaign_key.removeprefix("test:"), message.channel, message.language)
+    here = f"{settings.SITE_URL}/#"  # the way out of offers acts for the person, so staff do not get it
+    kind = KINDS[message.kind]
+    return rendering.render(
+        own,
+        kind=kind,
+        channel=message.channel,
+        language=message.language,
+        variables=message.variables,
+        links={"unsubscribe_url": here, "preferences_url": here} if kind.purpose == PROMOTIONAL else None,
+    )
+
+
 def missing(campaign: Campaign) -> list[str]:
     """Say which channels have no words yet."""
     written = {channel for channel, _language in newest(campaign.key)}
@@ -109,7 +124,7 @@ def needs_code(campaign: Campaign) -> bool:
 
 def check_languages(codes: list[str]) -> None:
     """Raise ValidationError for a language that we do not speak."""
-    if set(codes) - {code for code, _name in settings.LANGUAGES}:
+    if set(codes) - {code for code, _name in settings.MESSAGE_LANGUAGES}:
         raise ValidationError(_("Choose languages of the list."))
 
 

@@ -20,6 +20,7 @@ from communications.models.consent import (
     Suppression,
     SuppressionCause,
 )
+from communications.models.count import MessageCount, MessageCountChange
 from communications.models.message import MESSAGE_TRANSITIONS, DeliveryEvent, Message, MessageStatus, Outage
 from communications.models.own_words import OwnWords
 from communications.models.template import MessageTemplate, TemplateVersion
@@ -40,6 +41,8 @@ __all__ = [
     "InboundText",
     "Keyword",
     "Message",
+    "MessageCount",
+    "MessageCountChange",
     "MessageStatus",
     "MessageTemplate",
     "Outage",

@@ -9,10 +9,11 @@ from django.utils.translation import gettext_lazy as _
 
 
 class SmsShare(models.TextChoices):
-    """Three purses, so that offers and calls of the API cannot use up what paid bookings need."""
+    """Purses, so that neither offers nor staff's own texts can use up what paid bookings, or each other, need."""
 
     BOOKINGS = "bookings", _("bookings and payments")
-    OTHER = "other", _("offers and staff")
+    OFFERS = "offers", _("offers")
+    OTHER = "other", _("staff's own texts")
     EMERGENCY = "emergency", _("emergencies")
 
 
@@ -31,19 +32,26 @@ class SmsSpend(models.Model):
     scope = models.CharField(_("counted by"), max_length=8, choices=SmsScope.choices)
     key = models.CharField(_("of"), max_length=20, blank=True)
     segments = models.PositiveIntegerField(_("segments"))
+    last_at = models.DateTimeField(_("last"), null=True, blank=True)
 
     class Meta:
         verbose_name = _("SMS spending")
         verbose_name_plural = _("SMS spending")
         ordering = ["-on", "share", "scope", "-segments"]
         constraints = [models.UniqueConstraint(fields=["on", "share", "scope", "key"], name="sms_spend_once")]
+        # Numbers are looked up by how they begin.
+        indexes = [
+            models.Index(
+                fields=["scope", "key"], opclasses=["", "varchar_pattern_ops"], name="sms_spend_range"
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.on} {self.get_scope_display()} {self.key}: {self.segments}"
 
 
 class SmsBreaker(models.Model):
-    """A prefix to which too many different numbers were texted in a day: nothing goes there until staff reset it."""
+    """A block of numbers of which too many were texted in a short time: staff's own texts do not go there until staff reset it."""
 
     prefix = models.CharField(_("prefix"), max_length=20)
     why = models.CharField(_("why"), max_length=200)

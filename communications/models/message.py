@@ -124,6 +124,7 @@ class Message(models.Model):
     price = models.DecimalField(_("price"), max_digits=10, decimal_places=5, null=True, blank=True)
     price_currency = models.CharField(_("currency"), max_length=3, blank=True)
     is_price_estimated = models.BooleanField(_("price is an estimate"), default=False)
+    price_asked_at = models.DateTimeField(_("price asked for"), null=True, blank=True)
     error_code = models.CharField(_("error"), max_length=60, blank=True)
     error_text = models.CharField(_("what happened"), max_length=500, blank=True)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -17,6 +17,7 @@ from foundation import audit
 from foundation.errors import DomainError, InvalidInput
 
 PREFIX_LENGTH = 7  # "+" and six digits: a country and, in most, its operator
+BLOCK_DIGITS = 4  # who earns by being texted rents blocks: numbers that differ in their last digits
 PREMIUM = (
     phonenumbers.PhoneNumberType.PREMIUM_RATE,
     phonenumbers.PhoneNumberType.SHARED_COST,
@@ -49,7 +50,9 @@ def share_of(kind: str) -> str:
     purpose = KINDS[kind].purpose
     if purpose == EMERGENCY:
         return SmsShare.EMERGENCY
-    return SmsShare.OTHER if purpose == PROMOTIONAL or kind == BY_STAFF else SmsShare.BOOKINGS
+    if purpose == PROMOTIONAL:
+        return SmsShare.OFFERS
+    return SmsShare.OTHER if kind == BY_STAFF else SmsShare.BOOKINGS
 
 
 def country_of(phone: str) -> str:
@@ -72,11 +75,12 @@ def refuse_number(phone: str, *, share: str) -> None:
         kind = None
     if kind in PREMIUM:
         raise BudgetExceeded("sms_premium", _("This is a premium number, which is never texted."))
-    if share != SmsShare.OTHER:
+    if share not in (SmsShare.OTHER, SmsShare.OFFERS):
         return
     if country_of(phone) not in settings.SMS_COUNTRIES:
         raise BudgetExceeded("sms_country", _("SMS to this country are not allowed here (SMS_COUNTRIES)."))
-    if SmsBreaker.objects.filter(prefix=phone[:PREFIX_LENGTH], reset_at=None).exists():
+    # Strangers can make staff text whom they like; who gets offers has proved to be the number's owner.
+    if share == SmsShare.OTHER and SmsBreaker.objects.filter(prefix=block_of(phone), reset_at=None).exists():
         raise BudgetExceeded(
             "sms_breaker", _("SMS to numbers that begin like this one are stopped until staff have looked.")
         )
@@ -93,17 +97,31 @@ def spend(message: Message, *, segments: int, now: datetime) -> None:
     refuse_number(message.to, share=share)
     price = estimate(segments)
     with transaction.atomic():
-        _count(message.to, share=share, segments=segments, on=now.astimezone(UTC).date())
+        _count(message.to, share=share, segments=segments, now=now)
         message.segments = segments
         message.price, message.price_currency, message.is_price_estimated = *price, True
         Message.objects.filter(pk=message.pk).update(
             segments=segments, price=price[0], price_currency=price[1], is_price_estimated=True
         )
-    if share == SmsShare.OTHER:
-        _trip(message.to, now=now)
+        if share == SmsShare.OTHER:
+            _trip(message.to, now=now)
 
 
-def _count(phone: str, *, share: str, segments: int, on: Any) -> None:
+def block_of(phone: str) -> str:
+    """Return the beginning that a number shares with the 9,999 around it."""
+    return phone[:-BLOCK_DIGITS]
+
+
+def breaker_limit() -> tuple[int, timedelta]:
+    """Read SMS_BREAKER ("25/10": so many numbers of a block in so many minutes; "0/10" never). Raises ValueError."""
+    numbers, _slash, minutes = settings.SMS_BREAKER.partition("/")
+    if int(numbers) < 0 or int(minutes) < 1:
+        raise ValueError(settings.SMS_BREAKER)
+    return int(numbers), timedelta(minutes=int(minutes))
+
+
+def _count(phone: str, *, share: str, segments: int, now: datetime) -> None:
+    on = now.astimezone(UTC).date()
     limits = settings.SMS_LIMITS.get(share)
     keys = (
         (SmsScope.NUMBER, phone),
@@ -116,35 +134,46 @@ def _count(phone: str, *, share: str, segments: int, on: Any) -> None:
             limit = limits[place] if limits else 2_000_000_000
             cursor.execute(
                 """
-                INSERT INTO communications_smsspend AS spent ("on", share, scope, key, segments)
-                    SELECT %(on)s, %(share)s, %(scope)s, %(key)s, %(segments)s WHERE %(segments)s <= %(limit)s
-                    ON CONFLICT ("on", share, scope, key) DO UPDATE SET segments = spent.segments + EXCLUDED.segments
+                INSERT INTO communications_smsspend AS spent ("on", share, scope, key, segments, last_at)
+                    SELECT %(on)s, %(share)s, %(scope)s, %(key)s, %(segments)s, %(now)s WHERE %(segments)s <= %(limit)s
+                    ON CONFLICT ("on", share, scope, key) DO UPDATE
+                    SET segments = spent.segments + EXCLUDED.segments, last_at = EXCLUDED.last_at
                     WHERE spent.segments + EXCLUDED.segments <= %(limit)s
                 """,
-                {"on": on, "share": share, "scope": scope, "key": key, "segments": segments, "limit": limit},
-            )
+                {
+                    "on": on, "share": share, "scope": scope, "key": key, "segments": segments, "limit": limit, "now": now,
+                },
+            )  # fmt: skip
             if cursor.rowcount != 1:
                 raise BudgetExceeded(f"sms_budget_{scope}", SAID[scope])
 
 
 def _trip(phone: str, *, now: datetime) -> None:
-    prefix = phone[:PREFIX_LENGTH]
-    since_reset = (
-        SmsBreaker.objects.filter(prefix=prefix, reset_at__date=now.astimezone(UTC).date()).count() + 1
+    """Cut the block off when too many of its numbers were texted in a short time. The counter of its prefix is locked by now, so that of
+    many workers each sees the numbers of those before it."""
+    most, window = breaker_limit()
+    if not most:
+        return
+    block, since = block_of(phone), now - window
+    resets = SmsBreaker.objects.filter(prefix=block, reset_at__gt=since).order_by("-reset_at")
+    since = resets.values_list("reset_at", flat=True).first() or since
+    numbers = (
+        SmsSpend.objects.filter(
+            share=SmsShare.OTHER, scope=SmsScope.NUMBER, key__startswith=block, last_at__gt=since
+        )
+        .values("key")
+        .distinct()
+        .count()
     )
-    numbers = SmsSpend.objects.filter(
-        on=now.astimezone(UTC).date(), share=SmsShare.OTHER, scope=SmsScope.NUMBER, key__startswith=prefix
-    ).count()
-    if numbers > settings.SMS_BREAKER_NUMBERS * since_reset:
+    if numbers >= most:
+        why = f"{numbers} different numbers in {int(window.total_seconds()) // 60} minutes"
         SmsBreaker.objects.get_or_create(
-            prefix=prefix,
-            reset_at=None,
-            defaults={"tripped_at": now, "why": f"{numbers} different numbers in a day"},
+            prefix=block, reset_at=None, defaults={"tripped_at": now, "why": why}
         )
 
 
 def reset_breaker(breaker_id: Any, *, by: Any, reason: str, now: datetime) -> SmsBreaker:
-    """Let SMS go to the prefix again, once as many numbers as before. Raises InvalidInput without a reason."""
+    """Let SMS go to the block again; numbers texted before count no more. Raises InvalidInput without a reason."""
     if not reason.strip():
         raise InvalidInput(_("Say why."), field="reason")
     with transaction.atomic():

@@ -358,7 +358,9 @@ def envelope_of(message: Message, rendered: rendering.Rendered) -> Envelope:
         message_id=str(message.pk),
         to=message.to,
         to_name=message.to_name,
-        subject=rendered.subject,
+        subject=f"{_('Test')}: {rendered.subject}"
+        if message.dedupe_key.startswith("test:")
+        else rendered.subject,
         text=rendered.text,
         html=rendered.html,
         calendar=CalendarEntry.from_json(message.calendar) if message.calendar else None,

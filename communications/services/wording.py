@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -13,6 +15,7 @@ from communications import rendering, words
 from communications.catalogue import EMAIL, KINDS, Kind
 from communications.models import MessageTemplate, TemplateVersion
 from foundation import audit
+from foundation.errors import DomainError, InvalidInput
 
 
 def version_for(kind: str, channel: str, language: str) -> TemplateVersion:
@@ -123,3 +126,98 @@ def preview(
         language=template.language,
         variables={**kind.sample, **(variables or {})},
     )
+
+
+# --- Versions ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of text that is in both versions ("same"), only in the earlier ("gone") or only in the later ("new")."""
+
+    state: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Change:
+    """What differs in one part of the words."""
+
+    part: Any
+    pieces: list[Piece]
+
+
+PARTS: dict[str, Any] = {
+    "subject": _("Subject"),
+    "heading": _("Heading"),
+    "body": _("Text"),
+    "button_label": _("Button"),
+    "button_variable": _("Button opens"),
+}
+
+
+def compare(before: TemplateVersion, after: TemplateVersion) -> list[Change]:
+    """Return, part by part, word by word, what became of the earlier version; parts that are the same are left out."""
+    changes = []
+    for name, part in PARTS.items():
+        old, new = _words(getattr(before, name)), _words(getattr(after, name))
+        if old == new:
+            continue
+        pieces: list[Piece] = []
+        for tag, old_from, old_to, new_from, new_to in SequenceMatcher(
+            None, old, new, autojunk=False
+        ).get_opcodes():
+            if tag == "equal":
+                pieces.append(Piece("same", "".join(old[old_from:old_to])))
+                continue
+            if old_to > old_from:
+                pieces.append(Piece("gone", "".join(old[old_from:old_to])))
+            if new_to > new_from:
+                pieces.append(Piece("new", "".join(new[new_from:new_to])))
+        changes.append(Change(part, pieces))
+    return changes
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\{\{[^{}]*\}\}|\s+|[^\s{]+|.", text)
+
+
+def render_version(version: TemplateVersion) -> rendering.Rendered:
+    """Return any version of a template as a customer would get it, with sample values."""
+    template = version.template
+    kind = KINDS[template.kind]
+    return rendering.render(
+        version, kind=kind, channel=template.channel, language=template.language, variables=kind.sample
+    )
+
+
+def roll_back(
+    template: MessageTemplate, old: TemplateVersion, *, by: Any, reason: str, seen: str
+) -> TemplateVersion:
+    """Make an earlier version's words the newest again, as a version of their own. Audited with the reason.
+
+    `seen` is the number of the version that was in use when it was shown. Raises Outdated when that has changed, ValidationError when
+    the old words name what is not known any more, InvalidInput without a reason.
+    """
+    if not reason.strip():
+        raise InvalidInput(_("Say why."), field="reason")
+    with transaction.atomic():
+        template = MessageTemplate.objects.select_for_update().get(pk=template.pk)
+        newest = template.current
+        if newest is None or str(newest.number) != seen:
+            raise Outdated
+        version = save_version(template, Draft(**{name: getattr(old, name) for name in PARTS}), by=by)
+        if version.pk != newest.pk:
+            audit.record(
+                actor=by,
+                action="template_rolled_back",
+                subject=f"template:{template.pk}",
+                reason=reason.strip()[:500],
+                data={"to the words of": old.number, "version": version.number},
+            )
+    return version
+
+
+class Outdated(DomainError):
+    code = "outdated"
+    message = _("Somebody saved another version meanwhile. Look at it first.")

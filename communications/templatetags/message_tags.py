@@ -9,21 +9,21 @@ from django.utils import formats
 from django.utils.html import format_html
 from django.utils.timezone import get_fixed_timezone
 
-from communications import queries
+from communications import stories
 
 register = template.Library()
 
 
 @register.simple_tag
-def messages_about_booking(reference: str) -> list[queries.Told]:
+def messages_about_booking(reference: str) -> list[stories.Told]:
     """{% messages_about_booking booking.reference as told %}: oldest first."""
-    return queries.about_booking(reference)
+    return stories.about_booking(reference)
 
 
 @register.simple_tag
-def messages_to_user(user: Any) -> list[queries.Told]:
+def messages_to_user(user: Any) -> list[stories.Told]:
     """{% messages_to_user user as told %}: newest first."""
-    return queries.about_user(user)
+    return stories.about_user(user)
 
 
 @register.simple_tag

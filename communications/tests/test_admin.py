@@ -11,11 +11,14 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from communications import queries
+from bookings.tests.test_amend import confirmed
+from communications import stories
 from communications.models import Message, MessageTemplate, Outage
+from communications.rendering import sms_facts
 from communications.services import outbox, wording
 from communications.services.delivery import record_delivery
 from communications.services.outbox import queue_message
+from communications.services.wording import Draft
 from foundation.models import AuditEntry
 
 pytestmark = pytest.mark.django_db
@@ -24,7 +27,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def template(db: None) -> MessageTemplate:
     wording.install_default_templates()
-    return MessageTemplate.objects.get(kind="booking_confirmation", channel="email")
+    return MessageTemplate.objects.get(kind="booking_confirmation", channel="email", language="en")
 
 
 def staff(*rights: str) -> Client:
@@ -69,52 +72,122 @@ def test_an_unknown_placeholder_is_explained_on_the_form(template: MessageTempla
     assert template.current.number == 1
 
 
+def page(name: str, template: MessageTemplate, *more: int) -> str:
+    return reverse(f"admin:communications_messagetemplate_{name}", args=[template.pk, *more])
+
+
 def test_a_viewer_may_look_but_not_write_or_send(template: MessageTemplate) -> None:
     client = staff(*VIEWER)
-    address = reverse("admin:communications_messagetemplate_change", args=[template.pk])
-    preview = reverse("admin:communications_messagetemplate_preview", args=[template.pk])
-    assert client.get(address).status_code == 200
-    assert client.post(address, words()).status_code == 403
-    assert client.get(preview).status_code == 200
-    assert client.post(preview, {"send_to": "sam@example.com"}).status_code == 403
+    for name in ("change", "preview", "versions"):
+        assert client.get(page(name, template)).status_code == 200
+    assert client.post(page("change", template), words()).status_code == 403
+    assert client.post(page("test", template), {"send_to": "sam@example.com"}).status_code == 403
+    assert client.post(page("back", template, 1), {"reason": "x"}).status_code == 403
     assert not Message.objects.exists()
 
 
-def test_the_preview_shows_samples_or_a_real_booking(template: MessageTemplate) -> None:
-    queue_message(
-        kind="booking_confirmation",
-        channel="email",
-        to="ada@example.com",
-        variables={"customer_name": "<script>alert(1)</script>", "reference": "AP-QQQQQ2"},
-        dedupe_key="x",
-        reference="AP-QQQQQ2",
-    )
-    preview = reverse("admin:communications_messagetemplate_preview", args=[template.pk])
-    client = staff(*WRITER)
-    assert "AP-7F3K2Q" in client.get(preview).content.decode()
-    page = client.get(preview, {"reference": "ap-qqqqq2"}).content.decode()
-    assert "AP-QQQQQ2" in page and "<script>alert" not in page
-    assert "<iframe sandbox srcdoc=" in page
-    assert client.get(preview, {"reference": "nothing\x00"}).status_code in (200, 400)
+def test_two_who_write_at_once_lose_nothing(template: MessageTemplate) -> None:
+    sam = staff(*WRITER)
+    wording.save_version(template, Draft(subject="Hers", body="Her words"), by=None)
+    answer = sam.post(page("change", template), words(based_on="1"))
+    assert answer.status_code == 200
+    shown = answer.content.decode()
+    assert "saved version 2 while you were writing" in shown
+    assert "see you." in shown, "what was typed is kept"
+    assert template.current.subject == "Hers"
+    assert sam.post(page("change", template), words(based_on="2")).status_code == 302
+    assert (template.current.number, template.current.subject) == (3, "Booked")
 
 
-def test_an_sms_preview_counts_segments(template: MessageTemplate) -> None:
-    sms = MessageTemplate.objects.get(kind="booking_confirmation", channel="sms")
+def test_what_is_being_written_is_shown_and_nothing_is_saved(template: MessageTemplate) -> None:
     client = staff(*WRITER)
-    preview = reverse("admin:communications_messagetemplate_preview", args=[sms.pk])
-    assert "1 SMS" in client.get(preview).content.decode()
-    address = reverse("admin:communications_messagetemplate_change", args=[sms.pk])
-    assert client.post(address, {"body": "Hi {{ reference }}"}).status_code == 302
+    live = {"HX-Request": "true"}
+    shown = client.post(page("preview", template), words(heading="Brand new"), headers=live).content.decode()
+    assert "Brand new" in shown
+    assert "<html" not in shown.split("srcdoc")[0], "only the part that stands beside the words"
+    wrong = client.post(
+        page("preview", template), words(body="{{ custmer_name }}"), headers=live
+    ).content.decode()
+    assert "Did you mean" in wrong
+    assert template.versions.count() == 1
+
+
+def test_a_real_booking_is_shown_to_who_may_see_it_and_never_its_customers_links(
+    template: MessageTemplate,
+) -> None:
+    booking = confirmed()
+    booking.driver_name = "<script>alert(1)</script>"
+    booking.save(update_fields=["driver_name"])
+    client = staff(*WRITER)
+    hidden = client.get(page("preview", template), {"reference": booking.reference}).content.decode()
+    assert "no such booking that you may see" in hidden
+    assert booking.reference not in hidden.split("srcdoc")[1]
+    user = get_user_model().objects.get(email="sam@example.com")
+    user.user_permissions.add(Permission.objects.get(codename="view_booking"))
+    shown = client.get(page("preview", template), {"reference": booking.reference.lower()}).content.decode()
+    assert booking.reference in shown.split("srcdoc")[1]
+    assert "<script>alert" not in shown
+    assert f"/b/{booking.reference}/" not in shown
+    assert client.get(page("preview", template), {"reference": "nothing\x00"}).status_code in (200, 400)
+
+
+def test_an_sms_preview_counts_segments_and_names_what_costs(template: MessageTemplate) -> None:
+    sms = MessageTemplate.objects.get(kind="booking_confirmation", channel="sms", language="en")
+    client = staff(*WRITER)
+    assert "GSM-7" in client.get(page("preview", sms)).content.decode()
+    shown = client.post(
+        page("preview", sms), {"body": "Ж" + "x" * 80}, headers={"HX-Request": "true"}
+    ).content.decode()
+    assert "UCS-2" in shown
+    assert "<code>Ж</code>" in shown
+    assert "81 of 134" in shown
+    assert client.post(page("change", sms), {"body": "Hi {{ reference }}"}).status_code == 302
     assert sms.current.body == "Hi {{ reference }}"
 
 
-def test_a_test_message_is_queued(template: MessageTemplate) -> None:
-    preview = reverse("admin:communications_messagetemplate_preview", args=[template.pk])
+@pytest.mark.parametrize(
+    ("text", "encoding", "length", "segments"),
+    [
+        ("a" * 160, "GSM-7", 160, 1), ("a" * 161, "GSM-7", 161, 2), ("€" * 80, "GSM-7", 160, 1), ("€" * 81, "GSM-7", 162, 2),
+        ("ж" * 70, "UCS-2", 70, 1), ("ж" * 71, "UCS-2", 71, 2), ("😀" * 35, "UCS-2", 70, 1), ("", "GSM-7", 0, 1),
+    ],
+)  # fmt: skip
+def test_segments_are_counted_as_networks_do(text: str, encoding: str, length: int, segments: int) -> None:
+    facts = sms_facts(text)
+    assert (facts.encoding, facts.length, facts.segments) == (encoding, length, segments)
+
+
+def test_a_test_message_is_queued_and_marked(template: MessageTemplate, wire: Any) -> None:
     client = staff(*WRITER)
-    client.post(preview, {"send_to": "not an address"})
+    client.post(page("test", template), {"send_to": "not an address"})
     assert not Message.objects.exists()
-    client.post(preview, {"send_to": "sam@example.com"})
-    assert Message.objects.get().to == "sam@example.com"
+    client.post(page("test", template), {"send_to": "sam@example.com"})
+    message = Message.objects.get()
+    assert message.to == "sam@example.com"
+    outbox.send(message.pk, now=message.due_at)
+    assert wire.received[0]["subject"].startswith("Test: ")
+    assert AuditEntry.objects.filter(action="template_tested").count() == 1
+
+
+def test_versions_are_compared_and_an_old_one_is_used_again(template: MessageTemplate) -> None:
+    client = staff(*WRITER)
+    first = template.current
+    client.post(page("change", template), words(subject="{{ reference }} is <b>booked</b>"))
+    shown = client.get(page("versions", template)).content.decode()
+    assert "From version 1 to version 2" in shown
+    assert "<del>" in shown and "Removed:" in shown
+    assert "&lt;b&gt;booked&lt;/b&gt;" in shown
+    assert client.get(page("versions", template), {"from": "2", "to": "99"}).status_code == 200
+    asked = client.get(page("back", template, 1)).content.decode()
+    assert "which is in use" in asked
+    assert client.post(page("back", template, 1), {"reason": " ", "seen": "2"}).status_code == 400
+    client.post(page("back", template, 1), {"reason": "The old ones were better", "seen": "1"})
+    assert template.current.number == 2, "somebody who saw another version does nothing"
+    client.post(page("back", template, 1), {"reason": "The old ones were better", "seen": "2"})
+    assert (template.current.number, template.current.body) == (3, first.body)
+    entry = AuditEntry.objects.get(action="template_rolled_back")
+    assert (entry.reason, entry.data) == ("The old ones were better", {"to the words of": 1, "version": 3})
+    assert client.get(page("back", template, 77)).status_code == 404
 
 
 def test_messages_are_read_only_and_can_be_sent_again(template: MessageTemplate, wire: Any) -> None:
@@ -259,7 +332,7 @@ def test_both_messages_of_a_fallback_name_each_other(template: MessageTemplate) 
         page = client.get(reverse("admin:communications_message_change", args=[row.pk])).content.decode()
         assert words in page
         assert str(other.pk if row == first else first.pk) in page
-    told = queries.about_booking("AP-7")
+    told = stories.about_booking("AP-7")
     assert [one.message.pk for one in told] == [first.pk, other.pk]
     assert (told[0].masked_to, told[1].masked_to) == ("a•••@exmple.com", "+44••••••999")
     assert (told[0].state_for_customer, told[1].state_for_customer) == ("not delivered", "on its way")

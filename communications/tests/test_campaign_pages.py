@@ -14,9 +14,9 @@ from django.utils import timezone
 
 from accounts.models import User
 from communications.admin.campaigns import ScheduleForm
-from communications.campaigns import dispatch, people
+from communications.campaigns import dispatch, people, results
 from communications.models import Campaign, Message
-from communications.services import wording
+from communications.services import consent, wording
 from communications.tests.crowd import NOON, Crowd, agreed, consenting, draft, run_out, scheduled
 from foundation.models import AuditEntry
 
@@ -132,6 +132,19 @@ def test_pause_resume_stop_want_a_reason_and_a_second_press_is_harmless() -> Non
 
 
 @pytest.mark.django_db(transaction=True)
+def test_who_opts_out_afterwards_is_on_the_chart(wire: Any) -> None:
+    campaign = scheduled(draft())
+    run_out(campaign, now=NOON)
+    for address in ("ada@example.com", "stranger@example.com"):
+        for wanted in (True, False):
+            consent.record_consent(
+                channel="email", address=address, is_granted=wanted, source="preferences", now=NOON + timedelta(minutes=9)
+            )  # fmt: skip
+    found = results.results_of(Campaign.objects.get())
+    assert (found.opted_out, found.lines["opted_out"][-1]) == (1, 1)
+
+
+@pytest.mark.django_db(transaction=True)
 def test_results_are_the_log_and_the_export_has_no_formula(wire: Any) -> None:
     campaign = scheduled(draft())
     run_out(campaign, now=NOON)
@@ -142,6 +155,15 @@ def test_results_are_the_log_and_the_export_has_no_formula(wire: Any) -> None:
     assert "<polyline" in page.content.decode() and "The same as a table" in page.content.decode()
     part = client.get(at("page", campaign), headers={"HX-Request": "true"}).content.decode()
     assert "<html" not in part and "Recipients" in part
+    moved = client.get(at("page", campaign), {"was": "sending"}, headers={"HX-Request": "true"})
+    assert moved["HX-Refresh"] == "true" and "HX-Refresh" not in page
+    people_page = reverse("admin:communications_recipient_changelist")
+    listed = browser("view_recipient").get(people_page, {"campaign__id__exact": campaign.pk}).content.decode()
+    assert "ben@example.com" in listed and "They never agreed" in listed
+    reader = browser("view_message")
+    sent = Message.objects.get(to="ada@example.com")
+    shown = reader.get(reverse("admin:communications_message_change", args=[sent.pk])).content.decode()
+    assert "Hello Person ada" in shown and "srcdoc" in shown and "/unsubscribe/" not in shown
     text = b"".join(client.get(at("export", campaign)).streaming_content).decode()
     assert "\r\nemail,'=cmd|'x'!A1@example.com," in text
     assert "ben@example.com,en,skipped,no_consent" in text

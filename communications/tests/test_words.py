@@ -16,7 +16,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def template(db: None) -> MessageTemplate:
     wording.install_default_templates()
-    return MessageTemplate.objects.get(kind="booking_confirmation", channel="email")
+    return MessageTemplate.objects.get(kind="booking_confirmation", channel="email", language="en")
 
 
 def test_every_kind_and_channel_has_english_words_that_may_be_saved() -> None:

@@ -17,3 +17,11 @@ def languages() -> dict[str, dict[tuple[str, str], Words]]:
         for module in iter_modules(__path__)
         if module.name != "base"
     }
+
+
+def date_pattern(language: str) -> str:
+    """Return how a local date is written in messages of this language, as Babel takes it."""
+    try:
+        return str(import_module(f"{__name__}.{language.replace('-', '_')}").DATE_PATTERN)
+    except (ModuleNotFoundError, AttributeError):
+        return "EEE, d MMM y"

@@ -212,7 +212,7 @@ TEMPLATES: dict[tuple[str, str], Words] = {
         subject="{{ reference }}: your payment did not go through",
         heading="{{ provider_name }} did not receive your payment",
         body=(
-            "Hello {{ customer_name }},\n\nyour payment of {{ amount }} for booking {{ reference }} was waiting for your bank, and came to "
+            "Hello {{ customer_name }},\n\nyour payment of {{ amount }} for booking {{ reference }} was still being checked, and came to "
             "nothing. Nothing was taken by us, and you have no booking with us for these dates.\n\nYou can book again and pay another way."
         ),
         button_label="Book again",

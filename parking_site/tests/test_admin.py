@@ -449,7 +449,8 @@ def test_plate_is_corrected_and_money_stays(root: Client, product: Product) -> N
     page = reverse("admin:bookings_booking_change", args=[booking.pk])
     form = {
         "driver_name": "Ada Example", "driver_email": "ada@customer.example", "driver_phone": "+447700900123",
-        "plate": "xy 99 zzz", "outbound_flight": "", "return_flight": "", "total_minor": "1", "status": "cancelled",
+        "language": "en",
+            "plate": "xy 99 zzz", "outbound_flight": "", "return_flight": "", "total_minor": "1", "status": "cancelled",
     }  # fmt: skip
     assert root.post(page, form).status_code == 302
     booking.refresh_from_db()

@@ -23,6 +23,7 @@ from bookings.models import Booking, Cancellation, Product
 from bookings.services.cancel import preview_cancellation
 from bookings.services.quote import quote_stay
 from bookings.tests.world import DAY, hold, make_product
+from communications.models import Message
 from foundation.api import forget_old_calls
 from foundation.models import IdempotencyRecord
 from payments.models import Payment, Refund, StoredMethod
@@ -366,7 +367,7 @@ def test_a_guests_answer_is_not_given_to_who_has_another_token(sandbox: Any, cas
 PAGES = {
     "book": "the same hold", "cancel": "one cancellation", "charge": "one payment", "keep": "the same wish", "paypal": "the same order",
     "make_method_default": "the same default", "remove_method": "removed once", "add_paypal": "another saving begun, none kept",
-    "change": "one change", "withdraw_change": "withdrawn once",
+    "change": "one change", "withdraw_change": "withdrawn once", "send_again": "sent once",
     "home": "reads", "search": "reads", "list": "reads", "find": "reads", "detail": "reads", "calendar": "reads", "qr": "reads",
     "guest_link": "reads", "pay": "reads", "return": "reads", "confirmed": "reads", "methods": "reads", "add_method": "reads",
     "method_added": "reads", "document": "reads",
@@ -473,3 +474,24 @@ def test_pressing_the_buttons_of_a_saved_card_twice_does_it_once(
     remove = reverse("payments:remove_method", args=[first.pk])
     assert press_twice_at_once(cast, remove, {}) == [302, 302, 302]
     assert browser.get(remove).status_code == 404
+
+
+def test_pressing_send_again_twice_sends_once(sandbox: Any, cast: Cast, browser: Client) -> None:
+    booking = cast.paid().booking
+    url = reverse("payments:send_again", args=[booking.reference])
+    for what, kind in (
+        ("confirmation", "booking_confirmation"),
+        ("payment", "payment_confirmation"),
+        ("reminder", "drop_off_reminder"),
+    ):
+        Message.objects.update(queued_at=timezone.now() - timedelta(hours=1))  # what confirming it queued
+        before = Message.objects.filter(kind=kind).count()
+        assert press_twice_at_once(cast, url, {"what": what}) == [302, 302, 302]
+        assert Message.objects.filter(kind=kind).count() == before + 2  # e-mail and SMS
+    page = browser.get(reverse("bookings:detail", args=[booking.reference])).content.decode()
+    assert "Send the receipt again" in page
+    assert browser.post(url, {"what": "ruin"}).status_code == 302
+    ben = User.objects.create_user("ben@example.com", "rather-long-Secret-7")
+    other = Client()
+    other.force_login(ben, backend="django.contrib.auth.backends.ModelBackend")
+    assert other.post(url, {"what": "confirmation"}).status_code == 404

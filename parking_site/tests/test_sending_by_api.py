@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission
 from django.db import connection
+from django.test import Client
+from django.urls import reverse
 from django.utils import timezone
 from rest_framework.test import APIClient
 
@@ -18,7 +22,7 @@ from bookings.models import Booking
 from bookings.tests.world import hold, make_product
 from communications.catalogue import EMAIL, SMS
 from communications.models import Message, SmsBreaker, SmsSpend
-from communications.services import budget, consent, outbox, wording
+from communications.services import budget, consent, costs, outbox, wording
 from communications.tests.conftest import wire as provider_wire
 from foundation.errors import InvalidInput
 from foundation.models import AuditEntry
@@ -181,15 +185,108 @@ def test_budgets_hold_and_bookings_have_their_own(settings: Any, wire: Any) -> N
 def test_many_numbers_of_one_prefix_trip_the_breaker_until_staff_reset_it(
     settings: Any, wire: Any, ada: User
 ) -> None:
-    settings.SMS_BREAKER_NUMBERS = 3
+    settings.SMS_BREAKER = "4/10"
     statuses = [text_to(f"+44770090000{number}").status for number in range(6)]
     assert statuses == ["sent"] * 4 + ["failed"] * 2
     breaker = SmsBreaker.objects.get()
-    assert breaker.prefix == "+447700"
+    assert breaker.prefix == "+44770090"
     with pytest.raises(InvalidInput):
         budget.reset_breaker(breaker.pk, by=ada, reason="", now=timezone.now())
     budget.reset_breaker(breaker.pk, by=ada, reason="A school trip", now=timezone.now())
     assert text_to("+447700900009").status == "sent"
+
+
+def test_offers_and_staffs_texts_have_purses_of_their_own(settings: Any, wire: Any) -> None:
+    settings.SMS_LIMITS = {"other": [1, 1, 1, 1], "offers": [1, 1, 1, 1], "bookings": [9, 9, 9, 9]}
+    for kind, share in (("staff_message", "other"), ("promotion", "offers"), ("cancellation", "bookings")):
+        assert budget.share_of(kind) == share
+    assert text_to("+447700900001").status == "sent"
+    assert text_to("+447700900001").error_code == "sms_budget_number"
+    offer = Message.objects.create(kind="promotion", channel=SMS, to="+447700900001", dedupe_key="offer")
+    budget.spend(offer, segments=1, now=timezone.now())
+    assert SmsSpend.objects.filter(share="offers", scope="day", segments=1).exists()
+
+
+def test_pumping_is_many_numbers_of_a_block_in_a_short_time(settings: Any, wire: Any) -> None:
+    settings.SMS_BREAKER = "4/10"
+    start = timezone.now()
+
+    def asked(number: str, minutes: int) -> str:
+        message = outbox.queue_message(
+            kind="staff_message", channel=SMS, to=number, variables={}, dedupe_key=f"{number}{minutes}"
+        )
+        assert message is not None
+        try:
+            budget.spend(message, segments=1, now=start + timedelta(minutes=minutes))
+        except budget.BudgetExceeded as error:
+            return error.code
+        return ""
+
+    assert [asked(f"+44770090000{number}", 4 * number) for number in range(6)] == [""] * 6, "spread over time"
+    assert [asked(f"+4477009{number}0001", 60) for number in range(1, 7)] == [""] * 6, "many blocks"
+    assert [asked("+447700970001", 80 + number) for number in range(5)] == [""] * 5, "one number"
+    assert [asked(f"+44770098000{number}", 100) for number in range(5)] == ["", "", "", "", "sms_breaker"]
+    settings.SMS_BREAKER = "0/10"
+    assert [asked(f"+44770099000{number}", 100) for number in range(5)] == [""] * 5
+
+
+def test_workers_cannot_pass_the_breaker_together(settings: Any, wire: Any) -> None:
+    settings.SMS_BREAKER = "4/10"
+    for number in range(8):
+        outbox.queue_message(
+            kind="staff_message",
+            channel=SMS,
+            to=f"+44770090000{number}",
+            variables={},
+            dedupe_key=f"p{number}",
+        )
+    start = threading.Barrier(4)
+
+    def work(first: int) -> None:  # no more threads than the pool has connections
+        start.wait(10)
+        for number in (first, first + 4):
+            with contextlib.suppress(budget.BudgetExceeded):
+                budget.spend(Message.objects.get(dedupe_key=f"p{number}"), segments=1, now=timezone.now())
+        connection.close()
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert SmsBreaker.objects.get().why == "4 different numbers in 10 minutes"
+
+
+def test_staff_let_a_block_go_with_a_reason_and_the_permission(ada: User) -> None:
+    breaker = SmsBreaker.objects.create(prefix="+44770090", why="many", tripped_at=timezone.now())
+    ada.is_staff = True
+    ada.save()
+    ada.user_permissions.add(Permission.objects.get(codename="view_smsbreaker"))
+    browser, page = Client(), reverse("admin:communications_smsbreaker_reset", args=[breaker.pk])
+    browser.force_login(ada, backend="django.contrib.auth.backends.ModelBackend")
+    assert browser.post(page, {"reason": "ours"}).status_code == 403
+    ada.user_permissions.add(Permission.objects.get(codename="reset_breaker"))
+    assert "+44770090" in browser.get(page).content.decode()
+    assert browser.post(page, {"reason": " "}).status_code == 400
+    assert browser.post(page, {"reason": "A coach party"}).status_code == 302
+    breaker.refresh_from_db()
+    assert (breaker.reset_by, breaker.reset_reason) == (ada, "A coach party")
+    assert AuditEntry.objects.filter(action="sms_breaker_reset", reason="A coach party").count() == 1
+
+
+def test_the_price_is_an_estimate_until_the_provider_names_it(settings: Any, sandbox: Any) -> None:
+    done = text_to("+447700900123")
+    assert (done.status, done.price, done.is_price_estimated) == ("sent", Decimal("0.05"), True)
+    for price, unit in ((None, "USD"), ("nan", "USD"), ("-0.1", ""), ("x", "USD"), ("-99999", "USD")):
+        assert not costs.record_price(done.provider_ref, price, unit)
+    later = timezone.now() + timedelta(minutes=5)
+    assert costs.fetch_prices(now=later) == 0, "the provider names none yet"
+    for seconds in (2, 60):  # it leaves, and half a minute later has a price
+        sandbox.post("/clock", {"advance_seconds": seconds})
+    assert costs.fetch_prices(now=later) == 0, "asked a moment ago"
+    assert costs.fetch_prices(now=later + timedelta(minutes=31)) == 1
+    done.refresh_from_db()
+    assert (done.price, done.price_currency, done.is_price_estimated) == (Decimal("0.05160"), "USD", False)
 
 
 def test_a_budget_is_exact_when_many_workers_count_at_once(settings: Any, wire: Any) -> None:

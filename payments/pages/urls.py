@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from payments.pages import documents, methods, pay
+from payments.pages import documents, methods, pay, send_again
 
 app_name = "payments"
 
@@ -22,4 +22,5 @@ urlpatterns = [
     ),
     path("account/payment-methods/<uuid:method_id>/remove", methods.remove, name="remove_method"),
     path("bookings/<str:reference>/documents/<str:number>.pdf", documents.document, name="document"),
+    path("bookings/<str:reference>/send-again", send_again.send_again, name="send_again"),
 ]

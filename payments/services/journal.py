@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import csv
+import itertools
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, time
 from typing import Any
 
 from foundation.money import Money
+from foundation.spreadsheet import lines, safe
 from payments.models import LedgerEntry
 
 HEADER = [
     "date", "transaction", "booking", "kind", "account", "amount", "currency", "provider", "reference", "document",
 ]  # fmt: skip
-BYTE_ORDER_MARK = "\ufeff"  # without it Excel reads UTF-8 as something else
 AT_ONCE = 2_000
-# OWASP, "CSV injection": a spreadsheet runs a cell that begins so. Full-width twins are read alike by some.
-DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-
-
-class _Line:
-    """What csv writes to: keeps one line."""
-
-    text = ""
-
-    def write(self, text: str) -> None:
-        self.text = text
 
 
 def journal(first: date, last: date, *, with_mark: bool = False) -> Iterator[str]:
@@ -34,13 +23,9 @@ def journal(first: date, last: date, *, with_mark: bool = False) -> Iterator[str
     Debits are positive, credits negative, in major units with a point; per currency the amounts add up to zero. Memory stays bounded
     however long the period is. Text cells cannot be read as formulas; numbers stay numbers.
     """
-    line = _Line()
-    writer = csv.writer(line, lineterminator="\r\n")
-    writer.writerow(HEADER)
-    yield (BYTE_ORDER_MARK if with_mark else "") + line.text
-    for entry in entries(first, last):
-        writer.writerow(_cells(entry))
-        yield line.text
+    yield from lines(
+        itertools.chain([HEADER], (_cells(entry) for entry in entries(first, last))), with_mark=with_mark
+    )
 
 
 def entries(first: date, last: date) -> Iterable[LedgerEntry]:
@@ -88,8 +73,3 @@ def _document(row: Any) -> str:
         return ""
     papers = row.payment.documents.all()
     return next((one.number for one in papers if (one.kind, one.refund_id) == (kind, row.refund_id)), "")
-
-
-def safe(text: str) -> str:
-    """Text that no spreadsheet takes for a formula: one that begins like it gets an apostrophe before it."""
-    return f"'{text}" if text.startswith(DANGEROUS) else text

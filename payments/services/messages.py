@@ -63,20 +63,26 @@ def tell(kind: str, booking: Any, *, about: str, document: str = "", **variables
 
 def tell_paid(payment: Any, *, once: str = "") -> list[Message]:
     """Queue the word that a payment was received; with another `once` it is sent again."""
-    booking = payment.booking
-    with translation.override(booking.contact_language):
-        at = payment.captured_at.astimezone(booking.zone)
-        language = booking.contact_language
+    with translation.override(payment.booking.contact_language):
         return tell(
             "payment_confirmation",
-            booking,
+            payment.booking,
             about=":".join(filter(None, (str(payment.pk), once))),
             document=f"receipt:{payment.pk}",
-            amount=payment.captured.format(booking.contact_language),
-            provider_name=payment.get_provider_display(),
-            paid_at_local=f"{local_date(at, language)}, {local_time(at, language)} ({booking.airport.timezone})",
-            method_label=payment.method_label or _("card"),
+            **paid_variables(payment),
         )
+
+
+def paid_variables(payment: Any) -> dict[str, str]:
+    """Return what is told of a captured payment, in the language that is active and the booking's."""
+    booking = payment.booking
+    at, language = payment.captured_at.astimezone(booking.zone), booking.contact_language
+    return {
+        "amount": payment.captured.format(language),
+        "provider_name": payment.get_provider_display(),
+        "paid_at_local": f"{local_date(at, language)}, {local_time(at, language)} ({booking.airport.timezone})",
+        "method_label": payment.method_label or _("card"),
+    }
 
 
 def tell_customer_needed(payment: Any) -> None:
@@ -152,7 +158,7 @@ def tell_payment_failed(payment: Any) -> None:
         amount = payment.amount.format(booking.contact_language)
         with translation.override(booking.contact_language):
             what = _(
-                "Your payment of %(amount)s was waiting for your bank, and came to nothing. Nothing was taken."
+                "Your payment of %(amount)s was still being checked, and came to nothing. Nothing was taken."
             ) % {"amount": amount}
         tell("amendment_not_made", booking, about=str(payment.pk), amount=amount, what_happened_text=what)
         return

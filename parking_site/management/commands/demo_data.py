@@ -77,6 +77,10 @@ class Command(BaseCommand):
             | ours.filter(
                 content_type__app_label="communications", codename__regex=r"^(add|change)_.*template"
             )
+            | ours.filter(
+                content_type__app_label="communications",
+                codename__in=["add_campaign", "change_campaign", "run_campaign", "send_emergencyalert"],
+            )
             | ours.filter(content_type__app_label="payments").exclude(
                 codename__regex=r"^(add|change|delete|view)_"
             )

@@ -25,7 +25,7 @@ DROP FUNCTION communications_message_fallback_guard();
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("communications", "0032_kinds"),
+        ("communications", "0044_sms_purses"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -1,0 +1,28 @@
+"""In which language we write to somebody: pages are in one language, messages in several."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.http import HttpRequest
+from django.utils.translation.trans_real import parse_accept_lang_header
+
+
+def known_language(code: str) -> str:
+    """Return the language of messages that a code such as "de-AT" means; "" for one that we do not write."""
+    names = dict(settings.MESSAGE_LANGUAGES)
+    code = (code or "").replace("_", "-").lower()
+    for candidate in (code, code.split("-")[0]):
+        if candidate in names:
+            return candidate
+    return ""
+
+
+def language_of(request: HttpRequest) -> str:
+    """Return in which language to write to whoever calls: their account's, else the first of their browser's that we write."""
+    own = known_language(getattr(getattr(request, "user", None), "language", "") or "")
+    if own:
+        return own
+    for code, _weight in parse_accept_lang_header(request.headers.get("Accept-Language", "")[:500]):
+        if found := known_language(code):
+            return found
+    return settings.LANGUAGE_CODE
