@@ -49,6 +49,7 @@ class UserAdmin(AuditedAdmin, DjangoUserAdmin):
     filter_horizontal: ClassVar[Any] = ["groups", "user_permissions"]
     readonly_fields = ["date_joined", "last_login", "wants_offers"]
     show_full_result_count = False
+    change_form_outer_after_template = "communications/admin/user_messages.html"
     fieldsets = [
         (None, {"fields": ["email", "name", "phone", "language", "wants_offers", "password"]}),
         (

@@ -7,8 +7,6 @@ class CommunicationsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from communications.webhooks import sendgrid  # noqa: F401 - connects the receiver that anymail requires
-
         post_migrate.connect(_install_templates, sender=self, dispatch_uid="communications.default_templates")
 
 

@@ -22,6 +22,12 @@ def sweep(timestamp: int) -> None:
     outbox.sweep(now=timezone.now())
 
 
+@app.task(name="communications.release_waiting")
+def release_waiting(*, channel: str) -> None:
+    """A provider answers again: its messages go on."""
+    outbox.release_waiting(channel, now=timezone.now())
+
+
 @app.task(name="communications.prepare_campaign")
 def prepare_campaign(*, campaign_id: int) -> None:
     """Choose a campaign's recipients for a moment, then go on behind whatever is more urgent."""

@@ -15,6 +15,7 @@ from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from communications import stories
 from foundation.cache import PatientRedisCache
 
 logger = logging.getLogger(__name__)
@@ -115,7 +116,16 @@ def _mode(base: str, *, live: bool) -> str:
 def _messages() -> dict[str, Any]:
     email = bool(settings.SENDGRID_API_KEY and settings.DEFAULT_FROM_EMAIL)
     sms = bool(settings.TWILIO_ACCOUNT_SID and settings.TWILIO_AUTH_TOKEN and settings.TWILIO_FROM_NUMBER)
-    return {"status": "ok" if email and sms else "not_configured", "email": email, "sms": sms}
+    down = [outage.channel for outage in stories.outages()]
+    # A provider that is down is worth an alert, not an outage of ours: its messages wait.
+    status = "not_configured" if not (email and sms) else "degraded" if down else "ok"
+    return {
+        "status": status,
+        "email": email,
+        "sms": sms,
+        "providersDown": down,
+        "oldestWaitingSeconds": stories.oldest_waiting_seconds(),
+    }
 
 
 def _sandbox() -> dict[str, Any]:

@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 
 from bookings.models import Booking
 from communications.models import Message
+from communications.stories import Step, about_booking
 from foundation.admin import subject_of
 from foundation.models import AuditEntry
 from foundation.money import Money
@@ -37,6 +38,7 @@ class Moment:
     detail: str = ""
     who: str = ""
     link: str = ""
+    steps: tuple[Step, ...] = ()
 
     @property
     def mood(self) -> str:
@@ -268,44 +270,20 @@ def _break_moments(payments: list[Payment]) -> list[Moment]:
 
 
 def _message_moments(booking: Booking) -> list[Moment]:
-    moments = []
-    for message in Message.objects.filter(reference=booking.reference).prefetch_related("events"):
-        kind = message.get_kind_display()
-        shared: dict[str, Any] = {"source": "message", "link": _page(message)}
-        moments.append(
-            Moment(
-                at=message.queued_at,
-                what=f"{kind} · {message.get_channel_display()}",
-                state=message.status,
-                state_name=message.get_status_display(),
-                detail=" · ".join(filter(None, [message.to, message.error_code, message.error_text])),
-                **shared,
-            )
+    """One line for each message; what happened to it is folded into the line."""
+    return [
+        Moment(
+            at=told.message.queued_at,
+            source="message",
+            what=f"{told.message.get_kind_display()} · {told.message.get_channel_display()}",
+            state=told.message.status,
+            state_name=told.message.get_status_display(),
+            detail=" · ".join(filter(None, [told.message.to, told.message.error_text])),
+            link=_page(told.message),
+            steps=tuple(told.steps),
         )
-        if message.sent_at:
-            moments.append(
-                Moment(
-                    at=message.sent_at,
-                    what=_("Sent: %(kind)s") % {"kind": kind},
-                    detail=message.provider,
-                    **shared,
-                )
-            )
-        events = list(message.events.all())
-        if message.delivered_at and not any(event.kind == "delivered" for event in events):
-            moments.append(
-                Moment(at=message.delivered_at, what=_("Delivered: %(kind)s") % {"kind": kind}, **shared)
-            )
-        for event in events:
-            moments.append(
-                Moment(
-                    at=event.occurred_at or event.received_at,
-                    what=_("Provider says “%(what)s”: %(kind)s") % {"what": event.kind, "kind": kind},
-                    detail=event.detail,
-                    **shared,
-                )
-            )
-    return moments
+        for told in about_booking(booking.reference)
+    ]
 
 
 def _audit_moments(booking: Booking, payments: list[Payment]) -> list[Moment]:

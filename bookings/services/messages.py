@@ -64,6 +64,7 @@ def queue_booking_confirmation(booking: Booking, *, once: str = "") -> list[Mess
             calendar=calendar,
             qr_text=booking.reference,
             user=booking.user,
+            other_address=_other_address(booking, channel),
         )
         for channel, to in _addresses(booking)
     ]
@@ -123,6 +124,7 @@ def queue_booking_amended(booking: Booking, event: BookingEvent, *, amendment: A
             calendar=calendar_entry(booking),
             qr_text=booking.reference,
             user=booking.user,
+            other_address=_other_address(booking, channel),
         )
 
 
@@ -151,6 +153,7 @@ def queue_amendment_to_pay(booking: Booking, amendment: Amendment) -> None:
             dedupe_key=f"{booking.reference}:amendment_to_pay:{amendment.pk}:{channel}",
             reference=booking.reference,
             user=booking.user,
+            other_address=_other_address(booking, channel),
         )
 
 
@@ -224,11 +227,17 @@ def queue_cancellation_without_refund(booking: Booking) -> None:
             dedupe_key=f"{booking.reference}:cancellation:{channel}",
             reference=booking.reference,
             user=booking.user,
+            other_address=_other_address(booking, channel),
         )
 
 
 def _addresses(booking: Booking) -> list[tuple[str, str]]:
     return [("email", booking.driver_email), ("sms", str(booking.driver_phone))]
+
+
+def _other_address(booking: Booking, channel: str) -> str:
+    """Return where the driver is reached when this channel does not deliver."""
+    return next(to for other, to in _addresses(booking) if other != channel)
 
 
 def _locale(language: str) -> str:

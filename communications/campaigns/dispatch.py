@@ -11,7 +11,6 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -39,8 +38,8 @@ from communications.models import (
 )
 from communications.rendering import Rendered
 from communications.senders import sender_for
-from communications.senders.base import OutcomeUnknown, Rejected, Unavailable
-from communications.services import budget, outbox, quiet, unsubscribe
+from communications.senders.base import OutcomeUnknown, Rejected, Suppressed, Unavailable
+from communications.services import address_news, budget, outbox, quiet, unsubscribe
 from communications.services.consent import allowed_addresses
 from foundation.jobs import defer
 from foundation.transitions import change_status
@@ -94,16 +93,15 @@ def run(key: str, lane: int, *, clock: Callable[[], datetime] = timezone.now) ->
 def send_for(sender: Any, *, seconds: float, clock: Callable[[], datetime] = timezone.now) -> datetime | None:
     """Send batch after batch for about so many seconds; return when to go on, None when there is nothing more to do."""
     began = time.monotonic()
-    with ExitStack() as stack:
-        desk = _Desk(sender, stack)
-        while True:
-            taken = take(sender, now=clock())
-            if taken.messages:
-                desk.send(taken.messages, clock=clock)
-            elif taken.again is None or taken.again > clock():
-                return taken.again
-            if time.monotonic() - began >= seconds:
-                return clock()
+    desk = _Desk(sender)
+    while True:
+        taken = take(sender, now=clock())
+        if taken.messages:
+            desk.send(taken.messages, clock=clock)
+        elif taken.again is None or taken.again > clock():
+            return taken.again
+        if time.monotonic() - began >= seconds:
+            return clock()
 
 
 # --- Taking -----------------------------------------------------------------------------------------------------
@@ -305,16 +303,15 @@ ENDED = """
 
 
 class _Desk:
-    """One worker's desk: connections to providers kept open, and a press for each language, while a slice lasts.
+    """One worker's desk, with a press for each language while a slice lasts. The senders keep their connections by themselves.
 
     That a message was sent is written in the statement that claims the next one, so that each costs one round trip and one commit.
     """
 
-    def __init__(self, sender: Any, stack: ExitStack) -> None:
-        self.sender, self.stack = sender, stack
+    def __init__(self, sender: Any) -> None:
+        self.sender = sender
         self.table = type(sender)._meta.db_table
         self.presses: dict[tuple[str, str], Press] = {}
-        self.ways: dict[str, Any] = {}
         self.unwritten: dict[str, Any] | None = None
 
     def send(self, messages: Iterable[Message], *, clock: Callable[[], datetime]) -> None:
@@ -353,7 +350,7 @@ class _Desk:
             rendered = self._press(message).print(message.variables, links)
             if message.channel == SMS:
                 budget.spend(message, segments=rendering.sms_segments(rendered.text), now=clock())
-            receipt = self._way(message.channel).send(outbox.envelope_of(message, rendered))
+            receipt = sender_for(message.channel).send(outbox.envelope_of(message, rendered))
         except Unavailable as error:
             # Nobody's fault but the provider's: it costs no try, and the campaign waits.
             self._ended(message, MessageStatus.QUEUED, error.code, error.text, back=1)
@@ -361,8 +358,12 @@ class _Desk:
         except OutcomeUnknown as error:
             due = None if message.was_resent else clock() + outbox.RESEND_AFTER
             self._ended(message, MessageStatus.MAYBE_SENT, error.code, error.text, due=due)
+        except Suppressed as error:
+            self._ended(message, MessageStatus.SUPPRESSED, error.code, error.text)
+            address_news.learn_from_refusal(message, error)
         except Rejected as error:
             self._ended(message, MessageStatus.FAILED, error.code, error.text)
+            address_news.learn_from_refusal(message, error)
         except budget.BudgetExceeded as error:
             self._ended(message, MessageStatus.FAILED, error.code, str(error.message))
         except (LookupError, ValueError, TypeError) as error:
@@ -429,11 +430,6 @@ class _Desk:
                 own, kind=KINDS[message.kind], channel=message.channel, language=message.language
             )
         return self.presses[known]
-
-    def _way(self, channel: str) -> Any:
-        if channel not in self.ways:
-            self.ways[channel] = self.stack.enter_context(sender_for(channel).kept_open())
-        return self.ways[channel]
 
     @staticmethod
     def _execute(sql: str, **values: Any) -> int:

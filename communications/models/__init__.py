@@ -21,7 +21,7 @@ from communications.models.consent import (
     SuppressionCause,
 )
 from communications.models.count import MessageCount, MessageCountChange
-from communications.models.message import MESSAGE_TRANSITIONS, DeliveryEvent, Message, MessageStatus
+from communications.models.message import MESSAGE_TRANSITIONS, DeliveryEvent, Message, MessageStatus, Outage
 from communications.models.own_words import OwnWords
 from communications.models.template import MessageTemplate, TemplateVersion
 
@@ -45,6 +45,7 @@ __all__ = [
     "MessageCountChange",
     "MessageStatus",
     "MessageTemplate",
+    "Outage",
     "OwnWords",
     "Recipient",
     "SmsBreaker",

@@ -91,6 +91,8 @@ class Message(models.Model):
         related_name="fallbacks",
         verbose_name=_("takes the place of"),
     )
+    # The same person's address on the other channel, for the one fallback.
+    other_address = models.CharField(_("other address"), max_length=254, blank=True)
     status = models.CharField(
         _("status"), max_length=12, choices=MessageStatus.choices, default=MessageStatus.QUEUED
     )
@@ -115,6 +117,8 @@ class Message(models.Model):
     sending_since = models.DateTimeField(_("sending since"), null=True, blank=True)
     sent_at = models.DateTimeField(_("sent"), null=True, blank=True)
     delivered_at = models.DateTimeField(_("delivered"), null=True, blank=True)
+    # Staff have said that nothing more is to be done about it.
+    attended_at = models.DateTimeField(_("seen to"), null=True, blank=True)
     # Of an SMS: how many it took, counted once against the budgets; and what it cost, estimated until the provider says so.
     segments = models.PositiveSmallIntegerField(_("segments"), null=True, blank=True)
     price = models.DecimalField(_("price"), max_digits=10, decimal_places=5, null=True, blank=True)
@@ -143,6 +147,18 @@ class Message(models.Model):
             ),
             models.Index(fields=["status", "-queued_at"], name="message_by_status"),
             models.Index(fields=["kind", "-queued_at"], name="message_by_kind"),
+            models.Index(
+                fields=["queued_at"],
+                condition=models.Q(status__in=["bounced", "failed", "maybe_sent"], attended_at=None),
+                name="message_needs_person",
+            ),
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["fallback_of"],
+                condition=models.Q(fallback_of__isnull=False),
+                name="one_fallback_per_message",
+            )
         ]
 
     def __str__(self) -> str:
@@ -168,3 +184,31 @@ class DeliveryEvent(models.Model):
 
     def __str__(self) -> str:
         return self.kind
+
+
+class Outage(models.Model):
+    """A channel whose provider takes nothing: its messages wait, and one of them is tried from time to time.
+
+    One row per channel, made at the first failure. `since` is set while messages wait.
+    """
+
+    channel = models.CharField(_("channel"), max_length=8, choices=Channel.choices, primary_key=True)
+    failures = models.PositiveIntegerField(_("failures in a row"), default=0)
+    since = models.DateTimeField(_("messages wait since"), null=True, blank=True)
+    next_try_at = models.DateTimeField(_("next try"), null=True, blank=True)
+    error_code = models.CharField(_("error"), max_length=60, blank=True)
+    error_text = models.CharField(_("what happened"), max_length=500, blank=True)
+
+    class Meta:
+        verbose_name = _("outage of a provider")
+        verbose_name_plural = _("outages of providers")
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(since__isnull=True, next_try_at__isnull=True)
+                | models.Q(since__isnull=False, next_try_at__isnull=False),
+                name="outage_has_a_next_try",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.get_channel_display()

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
 from django.db import transaction
+from django.utils import timezone
+
+from foundation.text import one_line
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ class SendError(Exception):
 
     def __init__(self, code: str, text: str) -> None:
         self.code = code[:60]
-        self.text = text[:500]
+        self.text = one_line(text)[:500]
         super().__init__(f"{code}: {text}")
 
 
@@ -85,8 +89,20 @@ class Rejected(SendError):
     """The provider will never take this message: trying again is useless."""
 
 
+class Suppressed(Rejected):
+    """The provider keeps a list of those who want nothing, and this address is on it: nothing was sent."""
+
+
 class Unavailable(SendError):
-    """The message did not leave; later it may."""
+    """The message did not leave; later it may. `retry_after_seconds`: the provider named a time to wait. `is_providers`: any other
+    message would have met the same."""
+
+    def __init__(
+        self, code: str, text: str, *, retry_after_seconds: float | None = None, is_providers: bool = True
+    ) -> None:
+        super().__init__(code, text)
+        self.retry_after_seconds = retry_after_seconds
+        self.is_providers = is_providers
 
 
 class OutcomeUnknown(SendError):
@@ -97,10 +113,30 @@ class Sender(Protocol):
     provider: str
 
     def send(self, envelope: Envelope) -> Receipt:
-        """Hand the message to the provider. Raises Rejected, Unavailable or OutcomeUnknown."""
+        """Hand the message to the provider. Raises Rejected, Suppressed, Unavailable or OutcomeUnknown."""
 
-    def kept_open(self) -> AbstractContextManager[Sender]:
-        """Return a sender that keeps its connection for many messages, while the `with` block lasts; for one thread."""
+    def find(self, envelope: Envelope, *, since: datetime) -> list[Receipt] | None:
+        """Ask the provider whether it took this message after `since`: what it has that looks the same, newest first.
+
+        None where a provider cannot be asked. Raises Unavailable when it does not answer.
+        """
+
+
+LONGEST_WAIT_SECONDS = 6 * 3600
+
+
+def seconds_to_wait(value: str | None) -> float | None:
+    """Read a Retry-After header: seconds or an HTTP date; at most six hours. None for nothing that can be read."""
+    if not value:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = (parsedate_to_datetime(value) - timezone.now()).total_seconds()
+        except (ValueError, TypeError, OverflowError):
+            return None
+    return min(max(seconds, 0.0), LONGEST_WAIT_SECONDS) if math.isfinite(seconds) else None
 
 
 def refuse_open_transaction() -> None:

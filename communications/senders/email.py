@@ -1,10 +1,13 @@
-"""E-mail through Django's mail backend: anymail for SendGrid, or whatever EMAIL_BACKEND names."""
+"""E-mail through Django's mail backend: anymail for the provider that EMAIL_PROVIDER names, or whatever EMAIL_BACKEND is."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
-from contextlib import contextmanager
+import smtplib
+import socket
+import threading
+import time
+from datetime import datetime
 from email.headerregistry import Address
 from email.mime.image import MIMEImage
 from typing import Any
@@ -12,7 +15,13 @@ from typing import Any
 import icalendar
 import requests
 import segno
-from anymail.exceptions import AnymailAPIError, AnymailError
+from anymail.backends.base_requests import AnymailRequestsBackend
+from anymail.exceptions import (
+    AnymailAPIError,
+    AnymailConfigurationError,
+    AnymailError,
+    AnymailRecipientsRefused,
+)
 from django.conf import settings
 from django.core.mail import EmailMultiAlternatives, get_connection
 from django.core.mail.message import BadHeaderError
@@ -27,6 +36,7 @@ from communications.senders.base import (
     Rejected,
     Unavailable,
     refuse_open_transaction,
+    seconds_to_wait,
 )
 
 NOT_CONNECTED = (
@@ -36,62 +46,112 @@ NOT_CONNECTED = (
 )
 
 
+IDLE_SECONDS = (
+    30  # a connection that rested longer may be dead without saying so, and a mail lost in it "maybe sent"
+)
+_kept = threading.local()
+
+
+def _connection() -> Any:
+    """Return this thread's mail connection, opened. Kept between mails when it is anymail's over HTTP; SMTP opens one for each mail."""
+    wanted = (settings.EMAIL_BACKEND, repr(sorted(settings.ANYMAIL.items())))
+    now = time.monotonic()
+    if getattr(_kept, "wanted", None) != wanted or now - _kept.used > IDLE_SECONDS:
+        if hasattr(_kept, "connection"):
+            _kept.connection.close()
+        _kept.connection, _kept.wanted = get_connection(), wanted
+    _kept.used = now
+    if isinstance(_kept.connection, AnymailRequestsBackend):
+        _kept.connection.open()
+    return _kept.connection
+
+
 class EmailSender:
     provider = "email"
-
-    def __init__(self, connection: Any = None) -> None:
-        self._connection = connection
-
-    @contextmanager
-    def kept_open(self) -> Iterator[EmailSender]:
-        """Keep one connection to the provider for all that is sent meanwhile. Without one each mail makes its own."""
-        connection = get_connection()
-        try:
-            connection.open()
-        except OSError:
-            yield self
-            return
-        try:
-            yield EmailSender(connection)
-        finally:
-            connection.close()
 
     def send(self, envelope: Envelope) -> Receipt:
         """Send one mail. Raises Rejected, Unavailable or OutcomeUnknown."""
         refuse_open_transaction()
         try:
             mail = build(envelope)
-            mail.connection = self._connection
+            mail.connection = _connection()
             mail.send()
         except (BadHeaderError, ValueError) as error:
             raise Rejected("invalid_message", str(error)) from error
         except AnymailAPIError as error:
             raise _translated(error) from error
+        except AnymailRecipientsRefused as error:
+            raise Rejected("address_refused", "The mail provider refuses this address.") from error
+        except AnymailConfigurationError as error:
+            raise Unavailable("not_configured", str(error)) from error
         except AnymailError as error:
             raise Rejected("not_sendable", type(error).__name__) from error
-        except (TimeoutError, ConnectionError) as error:  # the SMTP backend
-            raise OutcomeUnknown("no_answer", type(error).__name__) from error
+        except (smtplib.SMTPException, OSError) as error:
+            raise _translated_smtp(error) from error
         status = getattr(mail, "anymail_status", None)
         provider = settings.EMAIL_BACKEND.split(".")[-2]  # anymail.backends.sendgrid.EmailBackend: sendgrid
         return Receipt(provider[:20], str(getattr(status, "message_id", None) or ""))
 
+    def find(self, envelope: Envelope, *, since: datetime) -> list[Receipt] | None:
+        """None: mail providers tell of a mail by events only, or against extra payment; they are waited for instead."""
+        return None
+
 
 def _translated(error: AnymailAPIError) -> Exception:
+    # https://www.twilio.com/docs/sendgrid/api-reference/how-to-use-the-sendgrid-v3-api/responses
     status = error.status_code
     if status is None:
         if isinstance(error, NOT_CONNECTED) or _was_refused(error):
             return Unavailable("not_connected", "The mail provider could not be reached.")
         return OutcomeUnknown("no_answer", "The mail provider's answer was lost.")
+    code = f"http_{status}"
+    if 200 <= status < 300:  # it said yes, in words that anymail cannot read
+        return OutcomeUnknown("bad_answer", "The mail provider's answer could not be read.")
     if status in (408, 429):
-        return Unavailable(f"http_{status}", "The mail provider asks us to wait.")
-    if status in (401, 403):
-        return Unavailable(f"http_{status}", "The mail provider refuses our key. Check SENDGRID_API_KEY.")
+        wait = _wait_of(error)
+        return Unavailable(code, "The mail provider asks us to wait.", retry_after_seconds=wait)
+    if status in (401, 403, 404, 405):  # our key, our sender or our settings: every mail would meet the same
+        return Unavailable(
+            code,
+            f"The mail provider refuses our key, sender or address of its API. It says: {_reason(error)}",
+        )
+    if status == 413:
+        return Rejected(code, "The mail is larger than the mail provider takes.")
     if status >= 500:
         # 503 says that nothing was taken; after any other server error the mail may have left.
         if status == 503:
-            return Unavailable("http_503", "The mail provider is down.")
-        return OutcomeUnknown(f"http_{status}", "The mail provider failed while taking the message.")
-    return Rejected(f"http_{status}", _reason(error))
+            wait = _wait_of(error)
+            return Unavailable(code, "The mail provider is down.", retry_after_seconds=wait)
+        return OutcomeUnknown(code, "The mail provider failed while taking the message.")
+    return Rejected(code, _reason(error))
+
+
+def _wait_of(error: AnymailAPIError) -> float | None:
+    """Read how long to wait: Retry-After, or SendGrid's X-RateLimit-Reset (seconds since 1970)."""
+    headers = getattr(error.response, "headers", None) or {}
+    reset = headers.get("X-RateLimit-Reset", "")
+    if not headers.get("Retry-After") and reset.isdecimal():
+        return seconds_to_wait(str(int(reset) - time.time()))
+    return seconds_to_wait(headers.get("Retry-After"))
+
+
+def _translated_smtp(error: Exception) -> Exception:
+    """Say what an SMTP server's answer means: 4xx later, 5xx never, and a line that broke after the mail's text is unknown."""
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        codes = [code for code, _words in error.recipients.values()]
+        if codes and min(codes) >= 500:
+            return Rejected("address_refused", "The mail server refuses this address.")
+        return Unavailable(
+            "address_waits", "The mail server does not take this address yet.", is_providers=False
+        )
+    if isinstance(error, (smtplib.SMTPConnectError, smtplib.SMTPAuthenticationError, smtplib.SMTPHeloError)):
+        return Unavailable("not_connected", "The mail server does not let us in. Check the EMAIL_ settings.")
+    if isinstance(error, smtplib.SMTPResponseException):
+        code, text = f"smtp_{error.smtp_code}", "The mail server refuses the message."
+        return Rejected(code, text) if error.smtp_code >= 500 else Unavailable(code, text)
+    if isinstance(error, (ConnectionRefusedError, socket.gaierror)):
+        return Unavailable("not_connected", "The mail server could not be reached.")
+    return OutcomeUnknown("no_answer", type(error).__name__)
 
 
 def _was_refused(error: BaseException) -> bool:
@@ -102,8 +162,12 @@ def _was_refused(error: BaseException) -> bool:
 
 
 def _reason(error: AnymailAPIError) -> str:
+    """Return the provider's own words: SendGrid's list of errors, or the one message that others give."""
     try:
-        return "; ".join(str(item.get("message", "")) for item in error.response.json()["errors"])[:500]
+        said = error.response.json()
+        if "errors" in said:
+            return "; ".join(str(item.get("message", "")) for item in said["errors"])[:500]
+        return str(said.get("Message") or said["message"])[:500]
     except (AttributeError, KeyError, TypeError, ValueError):
         return "The mail provider refuses the message."
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import re
 import uuid
 from datetime import datetime, timedelta
@@ -12,6 +13,7 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import transaction
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone as clock
 from django.utils.module_loading import import_string
 from django.utils.translation import gettext_lazy as _
@@ -19,7 +21,15 @@ from django.utils.translation import gettext_lazy as _
 from communications import rendering
 from communications.campaigns.words import words_for
 from communications.catalogue import EMAIL, KINDS, PROMOTIONAL, SMS, TRANSACTIONAL
-from communications.models import MESSAGE_TRANSITIONS, Message, MessageStatus, TemplateVersion
+from communications.models import (
+    MESSAGE_TRANSITIONS,
+    Channel,
+    DeliveryEvent,
+    Message,
+    MessageStatus,
+    Outage,
+    TemplateVersion,
+)
 from communications.senders import sender_for
 from communications.senders.base import (
     Attachment,
@@ -28,9 +38,12 @@ from communications.senders.base import (
     OutcomeUnknown,
     Receipt,
     Rejected,
+    Sender,
+    Suppressed,
     Unavailable,
+    refuse_open_transaction,
 )
-from communications.services import budget, consent, quiet, unsubscribe
+from communications.services import address_news, budget, consent, outages, quiet, unsubscribe
 from communications.services.wording import version_for
 from foundation import audit
 from foundation.errors import DomainError, InvalidInput
@@ -43,6 +56,12 @@ logger = logging.getLogger(__name__)
 SEND_TASK = "communications.send_message"
 TRIES = 8
 BACKOFF_SECONDS = (15, 60, 300, 900, 1800, 3600, 7200)
+JITTER = 0.25  # so that what failed together does not come back together
+LONGEST_WAIT = timedelta(
+    days=3
+)  # for a provider that is down; after that the news is stale and a person decides
+CAMPAIGN_QUEUE = "campaigns"
+NO_LONGER_TRUE = "no_longer_true"
 RESEND_AFTER = timedelta(minutes=10)  # time for a delivery event to tell us that the first one did arrive
 STUCK_AFTER = timedelta(minutes=10)
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
@@ -86,12 +105,15 @@ def queue_message(
     timezone: str = "",
     campaign_key: str = "",
     condition: str = "",
+    other_address: str = "",
+    fallback_of: Message | None = None,
 ) -> Message | None:
     """Put a message into the outbox in the caller's transaction; a worker sends it after the commit.
 
     A dedupe_key that was used before returns the earlier message and sends nothing. No address: None. An address that nobody can
     be reached at is no reason to undo what the message tells of (a payment, a refund): it is queued, and the attempt to send it
-    fails, where staff see it. `attachment` ("maker:name") is made when the message is sent, by the function that settings.MESSAGE_ATTACHMENTS
+    fails, where staff see it. `other_address` is the same person's on the other channel: what is not delivered goes there once, if
+    the kind has words for it. `attachment` ("maker:name") is made when the message is sent, by the function that settings.MESSAGE_ATTACHMENTS
     names for the maker. `timezone` (an IANA name) is where the person is, for quiet hours; `condition` ("checker:what") is
     asked again when it leaves (settings.MESSAGE_CONDITIONS). Raises ValueError for an unknown kind or channel.
     """
@@ -122,9 +144,11 @@ def queue_message(
                 "attachment": attachment,
                 "reference": reference,
                 "user": user if getattr(user, "pk", None) else None,
+                "other_address": one_line(str(other_address or ""))[:254],
                 "timezone": timezone[:64],
                 "campaign_key": campaign_key[:60],
                 "condition": condition,
+                "fallback_of": fallback_of,
                 "tries_left": TRIES,
                 "due_at": clock.now(),
             },
@@ -154,7 +178,16 @@ def check_address(channel: str, to: str) -> None:
 
 
 def _defer_sending(message: Message, *, at: datetime | None = None) -> None:
-    defer(SEND_TASK, queueing_lock=f"message:{message.pk}", schedule_at=at, message_id=str(message.pk))
+    """Queue the job. Campaigns have a queue of their own, and where one worker serves both, everything else goes first."""
+    is_campaign = message.campaign_key.startswith("campaign:")
+    defer(
+        SEND_TASK,
+        queueing_lock=f"message:{message.pk}",
+        schedule_at=at,
+        queue=CAMPAIGN_QUEUE if is_campaign else "default",
+        priority=-10 if is_campaign else 0,
+        message_id=str(message.pk),
+    )
 
 
 # --- Sending ----------------------------------------------------------------------------------------------------
@@ -178,7 +211,7 @@ def send(message_id: str | uuid.UUID, *, now: datetime) -> Message | None:
     if not verdict.is_allowed:
         return _record_suppressed(message, verdict.reason, verdict.words)
     if not _still_holds(message.condition):
-        return _record_suppressed(message, "no_longer_true", str(_("What it tells is not true any more.")))
+        return _record_suppressed(message, NO_LONGER_TRUE, str(_("What it tells is not true any more.")))
     try:
         check_address(message.channel, message.to)
         version = _words_of(message)
@@ -191,15 +224,20 @@ def send(message_id: str | uuid.UUID, *, now: datetime) -> Message | None:
             has_qr=bool(message.qr_text),
             links=unsubscribe.links_for(message) if kind.purpose == PROMOTIONAL else None,
         )
-        if message.channel == SMS:
-            budget.spend(message, segments=rendering.sms_segments(rendered.text), now=now)
-        receipt = sender_for(message.channel).send(envelope_of(message, rendered))
+        sender, envelope = sender_for(message.channel), envelope_of(message, rendered)
+        receipt = _taken_before(message, sender, envelope)
+        if receipt is None:
+            if message.channel == SMS:
+                budget.spend(message, segments=rendering.sms_segments(rendered.text), now=now)
+            receipt = sender.send(envelope)
     except OutcomeUnknown as error:
         return _record_unknown(message, error, now=now)
     except Unavailable as error:
         return _record_unavailable(message, error, now=now)
+    except Suppressed as error:
+        return _record_refused(message, error, status=MessageStatus.SUPPRESSED)
     except Rejected as error:
-        return _record_failed(message, error.code, error.text)
+        return _record_refused(message, error, status=MessageStatus.FAILED)
     except budget.BudgetExceeded as error:
         return _record_failed(message, error.code, str(error.message))
     except InvalidInput as error:
@@ -228,28 +266,90 @@ def _still_holds(condition: str) -> bool:
     return not checker or bool(import_string(settings.MESSAGE_CONDITIONS[checker])(what))
 
 
+_CLAIM = """
+    UPDATE communications_message AS message
+    SET status = 'sending', attempts = attempts + 1, tries_left = greatest(tries_left - 1, 0), sending_since = %(now)s
+    WHERE id = %(id)s AND status = 'queued' AND (due_at IS NULL OR due_at <= %(now)s) AND NOT EXISTS (
+        SELECT 1 FROM communications_outage outage WHERE outage.channel = message.channel AND outage.failures > 0
+    )
+    RETURNING *
+"""
+
+
 def _claim(message_id: str | uuid.UUID, *, now: datetime) -> Message | None:
+    """Take the message for this worker, in one statement where nothing is out of the ordinary."""
+    refuse_open_transaction()
+    for message in Message.objects.raw(_CLAIM, {"id": str(message_id), "now": now}):
+        return message
+    return _claim_with_care(message_id, now=now)
+
+
+def _claim_with_care(message_id: str | uuid.UUID, *, now: datetime) -> Message | None:
+    """Take a message that waits for its one resend, or whose channel has seen failures."""
     with transaction.atomic(durable=True):
         message = Message.objects.select_for_update(skip_locked=True).filter(pk=message_id).first()
-        if message is None:
+        if message is None or message.status not in (MessageStatus.QUEUED, MessageStatus.MAYBE_SENT):
             return None
-        if (
-            message.status == MessageStatus.MAYBE_SENT
-            and not message.was_resent
-            and message.due_at
-            and message.due_at <= now
-        ):
+        if message.due_at is not None and message.due_at > now:
+            return None
+        if message.due_at is None and message.status == MessageStatus.MAYBE_SENT:
+            return None
+        if not outages.may_try(message.channel, now=now):
+            _wait_for_provider(message, now=now)
+            return None
+        if message.status == MessageStatus.MAYBE_SENT:
+            if message.was_resent:
+                return None
             message.was_resent = True
             change_status(message, MessageStatus.QUEUED, MESSAGE_TRANSITIONS)
             message.save(update_fields=["status", "was_resent"])
-        if message.status != MessageStatus.QUEUED or (message.due_at and message.due_at > now):
-            return None
         change_status(message, MessageStatus.SENDING, MESSAGE_TRANSITIONS)
         message.attempts += 1
         message.tries_left = max(message.tries_left - 1, 0)
         message.sending_since = now
         message.save(update_fields=["status", "attempts", "tries_left", "sending_since"])
+        message.provider_has_failed = True  # type: ignore[attr-defined]  # its answer may end an outage
         return message
+
+
+def _wait_for_provider(message: Message, *, now: datetime) -> None:
+    """Lay the message aside until the provider answers somebody. No job is left: the end of the outage brings one."""
+    if message.status == MessageStatus.MAYBE_SENT:
+        message.due_at = now + RESEND_AFTER
+        message.save(update_fields=["due_at"])
+        _defer_sending(message, at=message.due_at)
+        return
+    message.due_at = None
+    message.error_code = outages.WAITING
+    message.error_text = str(_("Waits until the provider takes messages again."))
+    message.save(update_fields=["due_at", "error_code", "error_text"])
+
+
+def _taken_before(message: Message, sender: Sender, envelope: Envelope) -> Receipt | None:
+    """Before the one resend, ask the provider whether it has the first one. Raises Unavailable when it does not say."""
+    if not message.was_resent:
+        return None
+    found = sender.find(envelope, since=message.queued_at)
+    if not found:
+        return None
+    refs = [receipt.provider_ref for receipt in found]
+    others = set(
+        Message.objects.filter(provider_ref__in=refs)
+        .exclude(pk=message.pk)
+        .values_list("provider_ref", flat=True)
+    )
+    for receipt in found:
+        if receipt.provider_ref not in others:
+            DeliveryEvent.objects.get_or_create(
+                event_id=f"found:{message.pk}:{receipt.provider_ref}"[:200],
+                defaults={
+                    "message": message,
+                    "kind": "found",
+                    "detail": str(_("The provider had taken the first one, so it was not sent again.")),
+                },
+            )
+            return receipt
+    return None
 
 
 def envelope_of(message: Message, rendered: rendering.Rendered) -> Envelope:
@@ -305,48 +405,79 @@ def _record_sent(
             variables=hidden,
             has_qr=bool(sent.qr_text),
         )
-    with transaction.atomic(durable=True):
+    changes: dict[str, Any] = {
+        "provider": receipt.provider,
+        "provider_ref": receipt.provider_ref,
+        "template_version": version if isinstance(version, TemplateVersion) else None,
+        "subject": rendered.subject,
+        "body_text": rendered.text,
+        "body_html": rendered.html,
+        "variables": rendering.hide_secrets(sent.variables, kind),
+        "sent_at": now,
+        "error_code": "",
+        "error_text": "",
+    }
+    _provider_answered(sent)
+    still_ours = Message.objects.filter(pk=sent.pk, attempts=sent.attempts, status=MessageStatus.SENDING)
+    if still_ours.update(status=MessageStatus.SENT, **changes):
+        for name, value in {"status": MessageStatus.SENT, **changes}.items():
+            setattr(sent, name, value)
+        return sent
+    with transaction.atomic(durable=True):  # a callback or the sweep was faster
         message = _locked(sent)
-        if message.status in (
-            MessageStatus.SENDING,
-            MessageStatus.MAYBE_SENT,
-        ):  # a callback may have been faster
+        if message.status in (MessageStatus.SENDING, MessageStatus.MAYBE_SENT):
             change_status(message, MessageStatus.SENT, MESSAGE_TRANSITIONS)
         if _is_ours(message, sent.attempts):
-            message.provider, message.provider_ref = receipt.provider, receipt.provider_ref
-            message.template_version = version if isinstance(version, TemplateVersion) else None
-            message.subject, message.body_text, message.body_html = (
-                rendered.subject,
-                rendered.text,
-                rendered.html,
-            )
-            message.variables = rendering.hide_secrets(message.variables, kind)
-            message.sent_at = now
-            if message.status in (MessageStatus.SENT, MessageStatus.DELIVERED):
-                message.error_code = message.error_text = ""
+            if message.status not in (MessageStatus.SENT, MessageStatus.DELIVERED):
+                changes = {name: value for name, value in changes.items() if not name.startswith("error")}
+            for name, value in changes.items():
+                setattr(message, name, value)
         message.save()
     return message
 
 
-def _record_failed(sent: Message, code: str, text: str) -> Message:
+def _provider_answered(message: Message) -> None:
+    if getattr(message, "provider_has_failed", False):
+        outages.note_answer(message.channel)
+
+
+def _record_refused(sent: Message, error: Rejected, *, status: str) -> Message:
+    """Record that the provider will not take the message, and what that says about its address."""
+    _provider_answered(sent)
     with transaction.atomic(durable=True):
-        message = _locked(sent)
-        if message.status == MessageStatus.SENDING and _is_ours(message, sent.attempts):
-            change_status(message, MessageStatus.FAILED, MESSAGE_TRANSITIONS)
-            message.error_code, message.error_text = code[:60], text[:500]
-            message.save(update_fields=["status", "error_code", "error_text"])
+        message = _end(sent, status, error.code, error.text)
+        address_news.learn_from_refusal(message, error)
+        if message.status == status:
+            fall_back(message)
+    return message
+
+
+def _record_failed(sent: Message, code: str, text: str) -> Message:
+    """Record that the message cannot leave, before its provider was asked."""
+    with transaction.atomic(durable=True):
+        message = _end(sent, MessageStatus.FAILED, code, text)
+        if message.status == MessageStatus.FAILED:
+            fall_back(message)
     return message
 
 
 def _record_suppressed(sent: Message, code: str, text: str) -> Message:
     """Note that the message is not sent on purpose. The try that was counted is given back."""
     with transaction.atomic(durable=True):
-        message = _locked(sent)
-        if message.status == MessageStatus.SENDING and _is_ours(message, sent.attempts):
-            change_status(message, MessageStatus.SUPPRESSED, MESSAGE_TRANSITIONS)
-            message.error_code, message.error_text = code[:60], text[:500]
-            message.tries_left += 1
-            message.save(update_fields=["status", "error_code", "error_text", "tries_left"])
+        message = _end(sent, MessageStatus.SUPPRESSED, code, text, back=1)
+        if message.status == MessageStatus.SUPPRESSED and code != NO_LONGER_TRUE:
+            fall_back(message)
+    return message
+
+
+def _end(sent: Message, status: str, code: str, text: str, *, back: int = 0) -> Message:
+    """Lock the message and end it, if it still waits for this attempt's answer. In a transaction."""
+    message = _locked(sent)
+    if message.status == MessageStatus.SENDING and _is_ours(message, sent.attempts):
+        change_status(message, status, MESSAGE_TRANSITIONS)
+        message.error_code, message.error_text = code[:60], text[:500]
+        message.tries_left += back
+        message.save(update_fields=["status", "error_code", "error_text", "tries_left"])
     return message
 
 
@@ -368,23 +499,48 @@ def _record_quiet(sent: Message, later: datetime) -> Message:
 
 
 def _record_unavailable(sent: Message, error: Unavailable, *, now: datetime) -> Message:
-    if not sent.tries_left:
-        return _record_failed(sent, error.code, error.text)
     with transaction.atomic(durable=True):
         message = _locked(sent)
-        if message.status == MessageStatus.SENDING and _is_ours(message, sent.attempts):
+        is_ours = message.status == MessageStatus.SENDING and _is_ours(message, sent.attempts)
+        waits = outages.note_failure(message.channel, error, now=now) if error.is_providers else False
+        if not is_ours:
+            return message
+        message.error_code, message.error_text = error.code, error.text
+        if message.was_resent:
+            # The first one may have left, so that is what it stays; the resend did not, so it is still to come.
+            change_status(message, MessageStatus.MAYBE_SENT, MESSAGE_TRANSITIONS)
+            message.was_resent = not message.tries_left
+            message.due_at = now + _wait(message, error) if message.tries_left else None
+            if message.due_at:
+                _defer_sending(message, at=message.due_at)
+        elif waits:
             change_status(message, MessageStatus.QUEUED, MESSAGE_TRANSITIONS)
-            wait = BACKOFF_SECONDS[min(TRIES - message.tries_left, len(BACKOFF_SECONDS)) - 1]
-            message.due_at = now + timedelta(seconds=wait)
-            message.error_code, message.error_text = error.code, error.text
-            message.save(update_fields=["status", "due_at", "error_code", "error_text"])
+            message.tries_left += 1
+            _wait_for_provider(message, now=now)
+        elif message.tries_left:
+            change_status(message, MessageStatus.QUEUED, MESSAGE_TRANSITIONS)
+            message.due_at = now + _wait(message, error)
             _defer_sending(message, at=message.due_at)
+        else:
+            change_status(message, MessageStatus.FAILED, MESSAGE_TRANSITIONS)
+        message.save()
+        if message.status == MessageStatus.FAILED:
+            fall_back(message)
     return message
+
+
+def _wait(message: Message, error: Unavailable) -> timedelta:
+    """Return how long to wait: what the provider asked for, or our own steps; spread, so that not all come at once."""
+    step = BACKOFF_SECONDS[min(TRIES - message.tries_left, len(BACKOFF_SECONDS)) - 1]
+    if error.retry_after_seconds is not None:
+        return timedelta(seconds=error.retry_after_seconds + random.uniform(0, 5))  # noqa: S311 - only to spread the load
+    return timedelta(seconds=step * random.uniform(1 - JITTER, 1 + JITTER))  # noqa: S311
 
 
 def _record_unknown(sent: Message, error: OutcomeUnknown, *, now: datetime) -> Message:
     with transaction.atomic(durable=True):
         message = _locked(sent)
+        outages.note_failure(message.channel, error, now=now)
         if message.status == MessageStatus.SENDING and _is_ours(message, sent.attempts):
             _mark_maybe_sent(message, error.code, error.text, now=now)
     return message
@@ -397,6 +553,50 @@ def _mark_maybe_sent(message: Message, code: str, text: str, *, now: datetime) -
     message.save(update_fields=["status", "due_at", "error_code", "error_text"])
     if message.due_at:
         _defer_sending(message, at=message.due_at)
+
+
+# --- The other channel ------------------------------------------------------------------------------------------
+
+
+def fall_back(message: Message) -> Message | None:
+    """Queue the news of a message that did not arrive for the person's other channel, once; None where that is not to be.
+
+    Only what belongs to something the person did or has, if the kind has words for the other channel, the address is known and
+    nothing was queued there for the same fact. Never for what is a fallback itself. In the caller's transaction, the message locked.
+    """
+    kind = KINDS.get(message.kind)
+    other = SMS if message.channel == EMAIL else EMAIL
+    if kind is None or purpose_of(message) != TRANSACTIONAL or other not in kind.channels:
+        return None
+    if message.fallback_of_id or not message.other_address or rendering.HIDDEN in message.variables.values():
+        return None
+    try:
+        check_address(other, message.other_address)
+    except InvalidInput:
+        return None
+    key = f"{message.dedupe_key.removesuffix(f':{message.channel}')[:190]}:{other}"
+    if was_queued(key) or message.fallbacks.exists():
+        return None
+    return queue_message(
+        kind=message.kind,
+        channel=other,
+        to=message.other_address,
+        to_name=message.to_name,
+        language=message.language,
+        variables=message.variables,
+        dedupe_key=key,
+        reference=message.reference,
+        calendar=CalendarEntry.from_json(message.calendar) if message.calendar else None,
+        qr_text=message.qr_text,
+        attachment=message.attachment if other == EMAIL else "",
+        user=message.user,
+        timezone=message.timezone,
+        condition=message.condition,
+        fallback_of=message,
+    )
+
+
+# --- The clock --------------------------------------------------------------------------------------------------
 
 
 def sweep(*, now: datetime, limit: int = 200) -> int:
@@ -425,11 +625,80 @@ def sweep(*, now: datetime, limit: int = 200) -> int:
         )
         for message in waiting:
             _defer_sending(message)
-    return len(stuck) + len(waiting)
+        tried = sum(_try_during_outage(channel, now=now) for channel, _name in Channel.choices)
+    return len(stuck) + len(waiting) + tried
 
 
-def retry(message: Message, *, by: Any, reason: str = "") -> Message:
-    """Queue a message again that failed, bounced or may not have left. Raises CannotRetry."""
+def _try_during_outage(channel: str, *, now: datetime) -> int:
+    """Send one of the waiting messages on its way when a try is due; all of them when there is no outage any more."""
+    outage = Outage.objects.filter(channel=channel, since__isnull=False).first()
+    if outage is None:
+        return release_waiting(channel, now=now) if outages.waiting(channel).exists() else 0
+    if outage.next_try_at is None or outage.next_try_at > now:
+        return 0
+    return _release(list(outages.waiting(channel).select_for_update(skip_locked=True)[:1]), now=now)
+
+
+def release_waiting(channel: str, *, now: datetime, limit: int = 500) -> int:
+    """Bring what waited for the provider back on its way, a batch at a time, and return how many. Goes on by itself."""
+    with transaction.atomic():
+        rows = list(outages.waiting(channel).select_for_update(skip_locked=True)[:limit])
+        released = _release(rows, now=now)
+        if released == limit:
+            defer(outages.RELEASE_TASK, queueing_lock=f"{outages.RELEASE_TASK}:{channel}", channel=channel)
+    return released
+
+
+def _release(messages: list[Message], *, now: datetime) -> int:
+    Message.objects.filter(pk__in=[message.pk for message in messages]).update(
+        due_at=now, error_code="", error_text=""
+    )
+    for message in messages:
+        _defer_sending(message)
+    return len(messages)
+
+
+# --- Staff ------------------------------------------------------------------------------------------------------
+
+
+def needs_person() -> QuerySet[Message]:
+    """Return what did not arrive, or may not have, and that nothing will mend by itself: staff look at these."""
+    replaced = Message.objects.filter(
+        fallback_of=OuterRef("pk"),
+        status__in=[
+            MessageStatus.QUEUED, MessageStatus.SENDING, MessageStatus.SENT, MessageStatus.DELIVERED,
+        ],
+    )  # fmt: skip
+    return Message.objects.filter(
+        Q(status__in=[MessageStatus.FAILED, MessageStatus.BOUNCED])
+        | Q(status=MessageStatus.MAYBE_SENT, due_at=None),
+        ~Exists(replaced),
+        status__in=[
+            MessageStatus.FAILED,
+            MessageStatus.BOUNCED,
+            MessageStatus.MAYBE_SENT,
+        ],  # as the index says it
+        attended_at=None,
+    )
+
+
+def attend(message: Message, *, by: Any, reason: str) -> Message:
+    """Take a message off the list of those that need a person. Raises CannotRetry for one that is not on it."""
+    with transaction.atomic():
+        message = _locked(message)
+        if not needs_person().filter(pk=message.pk).exists():
+            raise CannotRetry(_("This message does not wait for anybody."))
+        message.attended_at = clock.now()
+        message.save(update_fields=["attended_at"])
+        audit.record(actor=by, action="message_seen_to", subject=f"message:{message.pk}", reason=reason)
+    return message
+
+
+def retry(message: Message, *, by: Any, reason: str = "", to: str = "") -> Message:
+    """Queue a message again that failed, bounced or may not have left; to another address where the first was wrong.
+
+    Raises CannotRetry, and InvalidInput for an address that cannot be reached.
+    """
     with transaction.atomic():
         message = _locked(message)
         if message.status not in RETRIABLE:
@@ -438,11 +707,25 @@ def retry(message: Message, *, by: Any, reason: str = "") -> Message:
             raise CannotRetry(
                 _("This message held a one-time link that is gone. Ask the customer to request a new one.")
             )
+        before = message.to
+        if to.strip():
+            message.to = to.strip()
+            check_address(message.channel, message.to)
         change_status(message, MessageStatus.QUEUED, MESSAGE_TRANSITIONS)
         message.tries_left, message.was_resent = TRIES, False
         message.due_at = clock.now()
         message.error_code = message.error_text = message.provider_ref = ""
+        message.attended_at = message.delivered_at = None
         message.save()
-        audit.record(actor=by, action="message_retried", subject=f"message:{message.pk}", reason=reason)
+        changed = {} if message.to == before else {"values": {"to": [before, message.to]}}
+        audit.record(
+            actor=by, action="message_retried", subject=f"message:{message.pk}", reason=reason, data=changed
+        )
+        DeliveryEvent.objects.create(
+            message=message,
+            event_id=f"retry:{uuid.uuid4()}",
+            kind="retry",
+            detail=f"{before} → {message.to}" if changed else "",
+        )
         _defer_sending(message)
     return message

@@ -1,17 +1,22 @@
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
+from django.db import transaction
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from bookings.tests.test_amend import confirmed
-from communications.models import Message, MessageTemplate
+from communications import stories
+from communications.models import Message, MessageTemplate, Outage
 from communications.rendering import sms_facts
 from communications.services import outbox, wording
+from communications.services.delivery import record_delivery
 from communications.services.outbox import queue_message
 from communications.services.wording import Draft
 from foundation.models import AuditEntry
@@ -198,6 +203,136 @@ def test_messages_are_read_only_and_can_be_sent_again(template: MessageTemplate,
     page = client.get(reverse("admin:communications_message_change", args=[message.pk]))
     assert page.status_code == 200
     assert client.post(page.request["PATH_INFO"], {"to": "eve@example.com"}).status_code == 403
-    client.post(listing, {"action": "send_again", "_selected_action": [str(message.pk)]})
+    chosen = {"action": "send_again", "_selected_action": [str(message.pk)]}
+    assert "Kept in the audit log" in client.post(listing, chosen).content.decode()
+    assert "required" in client.post(listing, {**chosen, "confirmed": "yes", "reason": " "}).content.decode()
+    message.refresh_from_db()
+    assert message.status == "failed"
+    client.post(listing, {**chosen, "confirmed": "yes", "reason": "mailbox is there now"})
     message.refresh_from_db()
     assert (message.status, message.to) == ("queued", "ada@example.com")
+    entry = AuditEntry.objects.get(action="message_retried")
+    assert (entry.reason, entry.actor.email) == ("mailbox is there now", "sam@example.com")
+
+
+def failed(key: str = "w", **changes: Any) -> Message:
+    message = queue_message(
+        **{
+            "kind": "welcome",
+            "channel": "email",
+            "to": "ada@exmple.com",
+            "variables": {},
+            "dedupe_key": key,
+            **changes,
+        }
+    )
+    assert message is not None
+    Message.objects.filter(pk=message.pk).update(status="sending", attempts=1)
+    Message.objects.filter(pk=message.pk).update(
+        status="failed", error_code="x", error_text="no such mailbox"
+    )
+    message.refresh_from_db()
+    return message
+
+
+def take_up(message: Message) -> str:
+    return reverse("admin:communications_message_take_up", args=[message.pk])
+
+
+def test_a_wrong_address_is_corrected_when_it_is_sent_again(template: MessageTemplate, wire: Any) -> None:
+    message, client = failed(), staff(*WRITER)
+    assert "ada@exmple.com" in client.get(take_up(message)).content.decode()
+    for bad in ("nobody", "a@b.example\r\nBcc: eve@example.com", "a" * 300 + "@example.com", ""):
+        page = client.post(take_up(message), {"how": "again", "to": bad, "reason": "typo"})
+        assert page.status_code == 200 and page.context["again"].errors["to"], bad
+    answer = client.post(take_up(message), {"how": "again", "to": "ada@example.com", "reason": "typo"})
+    assert answer.status_code == 302
+    outbox.send(message.pk, now=timezone.now() + timedelta(seconds=1))
+    assert [mail["personalizations"][0]["to"][0]["email"] for mail in wire.received] == ["ada@example.com"]
+    message.refresh_from_db()
+    assert (message.status, message.to, message.error_code) == ("sent", "ada@example.com", "")
+    assert AuditEntry.objects.get(action="message_retried").data == {
+        "values": {"to": ["ada@exmple.com", "ada@example.com"]}
+    }
+    record_delivery(
+        channel="email",
+        event_id="late",
+        kind="bounced",
+        to_status="bounced",
+        message_id=str(message.pk),
+        recipient="ada@exmple.com",
+    )
+    message.refresh_from_db()
+    assert message.status == "sent"
+    again = client.post(take_up(message), {"how": "again", "to": "ada@example.com", "reason": "twice"})
+    assert "can be sent again" in again.content.decode()
+
+
+def test_the_list_of_what_needs_a_person_can_be_emptied(template: MessageTemplate) -> None:
+    one, two, three = failed("1"), failed("2"), failed("3")
+    waits = failed("4", kind="booking_amended", other_address="+442079460999")
+    with transaction.atomic():
+        outbox.fall_back(Message.objects.select_for_update().get(pk=waits.pk))
+    client = staff(*WRITER)
+    listing = reverse("admin:communications_message_changelist")
+
+    def listed() -> set[Any]:
+        return {row.pk for row in client.get(listing, {"todo": "person"}).context["cl"].result_list}
+
+    assert listed() == {one.pk, two.pk, three.pk}
+    client.post(take_up(one), {"how": "close", "reason": "told on the phone"})
+    chosen = {"action": "nothing_more", "_selected_action": [str(two.pk), str(waits.pk)], "confirmed": "yes"}
+    client.post(listing, {**chosen, "reason": "old"})
+    assert listed() == {three.pk}
+    assert AuditEntry.objects.filter(action="message_seen_to").count() == 2
+    Message.objects.filter(fallback_of=waits).update(status="sending")
+    Message.objects.filter(fallback_of=waits).update(status="failed")
+    assert {waits.pk, three.pk} <= listed()
+
+
+def test_taking_up_needs_the_permission(template: MessageTemplate) -> None:
+    message, client = failed(), staff(*VIEWER)
+    assert client.get(take_up(message)).status_code == 403
+    assert (
+        client.post(take_up(message), {"how": "again", "to": "eve@example.com", "reason": "x"}).status_code
+        == 403
+    )
+    listing = reverse("admin:communications_message_changelist")
+    client.post(
+        listing,
+        {"action": "send_again", "_selected_action": [str(message.pk)], "confirmed": "yes", "reason": "x"},
+    )
+    message.refresh_from_db()
+    assert (message.status, message.to) == ("failed", "ada@exmple.com")
+
+
+def test_an_outage_is_said_above_the_list(template: MessageTemplate) -> None:
+    Outage.objects.create(
+        channel="sms",
+        failures=9,
+        since=timezone.now(),
+        next_try_at=timezone.now(),
+        error_text="<b>Check</b> the token.",
+    )
+    page = (
+        staff(*VIEWER)
+        .get(reverse("admin:communications_message_changelist"), {"todo": "provider"})
+        .content.decode()
+    )
+    assert "Messages by SMS wait since" in page and "<b>Check" not in page
+
+
+def test_both_messages_of_a_fallback_name_each_other(template: MessageTemplate) -> None:
+    first = failed("4", kind="booking_amended", other_address="+442079460999", reference="AP-7")
+    with transaction.atomic():
+        other = outbox.fall_back(Message.objects.select_for_update().get(pk=first.pk))
+    assert other is not None
+    client = staff(*VIEWER)
+    for row, words in ((first, "sent by SMS instead"), (other, "queued in place of the e-mail")):
+        page = client.get(reverse("admin:communications_message_change", args=[row.pk])).content.decode()
+        assert words in page
+        assert str(other.pk if row == first else first.pk) in page
+    told = stories.about_booking("AP-7")
+    assert [one.message.pk for one in told] == [first.pk, other.pk]
+    assert (told[0].masked_to, told[1].masked_to) == ("a•••@exmple.com", "+44••••••999")
+    assert (told[0].state_for_customer, told[1].state_for_customer) == ("not delivered", "on its way")

@@ -194,7 +194,9 @@ def test_an_alert_stays_as_it_was_confirmed(world: World) -> None:
 
 def test_who_was_not_reached_is_tried_again_unless_the_booking_is_cancelled(world: World, wire: Any) -> None:
     alert = world.sent()
-    wire.answers = [400] * 4  # both channels of two cars
+    wire.answers = [
+        {"status": 400, "code": 21617}
+    ] * 4  # both channels of two cars; nothing about their addresses
     run_out(alert)
     missed = alerts.not_reached(alert)
     assert len(missed) == 2

@@ -253,11 +253,25 @@ def test_stop_ten_times_at_once_is_one_entry(settings: Any) -> None:
 def test_a_hard_bounce_ends_all_mail_and_staff_lift_it_with_a_reason(wire: Any, admin_user: Any) -> None:
     first = outbox.send(offer("welcome").pk, now=NOON)
     assert first is not None
-    record_delivery(event_id="soft", kind="blocked", to_status="bounced", message_id=str(first.pk))
+    record_delivery(
+        channel="email",
+        event_id="soft",
+        kind="bounced",
+        code="blocked",
+        to_status="bounced",
+        message_id=str(first.pk),
+    )
     assert not Suppression.objects.exists(), "blocked this time; the address exists"
     second = outbox.send(offer("welcome").pk, now=NOON)
     assert second is not None
-    record_delivery(event_id="hard", kind="bounced", to_status="bounced", message_id=str(second.pk))
+    record_delivery(
+        channel="email",
+        event_id="hard",
+        kind="bounced",
+        fact="hard_bounce",
+        to_status="bounced",
+        message_id=str(second.pk),
+    )
     for purpose in (TRANSACTIONAL, PROMOTIONAL, EMERGENCY):
         verdict = consent.may_receive(purpose=purpose, channel="email", address="ADA@example.com")
         assert verdict.reason == "suppressed_hard_bounce"
@@ -279,7 +293,14 @@ def test_a_spam_report_is_a_no_to_offers(wire: Any) -> None:
     say("ada@example.com", True)
     sent = outbox.send(offer("welcome").pk, now=NOON)
     assert sent is not None
-    record_delivery(event_id="spam", kind="complained", to_status=None, message_id=str(sent.pk))
+    record_delivery(
+        channel="email",
+        event_id="spam",
+        kind="complained",
+        fact="spam_report",
+        to_status=None,
+        message_id=str(sent.pk),
+    )
     assert not consent.wants_offers(channel="email", address="ada@example.com")
 
 

@@ -11,7 +11,7 @@ from django.utils import timezone
 from communications.catalogue import KINDS
 from communications.models import Message
 from communications.senders.base import CalendarEntry
-from communications.services import outbox, wording
+from communications.services import outages, outbox, wording
 from communications.services.outbox import queue_message
 
 pytestmark = pytest.mark.django_db
@@ -140,7 +140,8 @@ def test_a_busy_provider_is_asked_again_later(wire: Any, channel: str) -> None:
     assert (message.status, len(wire.received)) == ("sent", 2)
 
 
-def test_tries_end(wire: Any) -> None:
+def test_tries_end(wire: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outages, "OPENS_AFTER", 99)
     wire.answers = [429] * 20
     message = booked()
     for _attempt in range(12):

@@ -110,10 +110,10 @@ def test_odd_signed_bodies_are_no_server_error(sent: Message, events: Any) -> No
 
 
 def post_sms(
-    settings: Any, message: Message, said: str, *, token: str | None = None, sid: str = "SM1"
+    settings: Any, message: Message, said: str, *, token: str | None = None, sid: str = "SM1", **more: str
 ) -> int:
     path = f"/webhooks/twilio/status/?message={message.pk}"
-    fields = {"MessageSid": sid, "MessageStatus": said, "AccountSid": settings.TWILIO_ACCOUNT_SID}
+    fields = {"MessageSid": sid, "MessageStatus": said, "AccountSid": settings.TWILIO_ACCOUNT_SID, **more}
     signature = RequestValidator(token or settings.TWILIO_AUTH_TOKEN).compute_signature(
         settings.SITE_URL + path, fields
     )

@@ -54,6 +54,7 @@ def tell(kind: str, booking: Any, *, about: str, document: str = "", **variables
             reference=booking.reference,
             user=booking.user,
             attachment=f"document:{document}" if document and channel == "email" else "",
+            other_address=str(booking.driver_phone) if channel == "email" else booking.driver_email,
         )
         if message is not None:
             queued.append(message)
