@@ -178,7 +178,8 @@ def calendar_entry(booking: Booking) -> CalendarEntry:
         summary=summary,
         location=car_park.address,
         description=description,
-        sequence=times_changed(booking),
+        sequence=times_changed(booking) + (1 if booking.status == Booking.Status.CANCELLED else 0),
+        is_cancelled=booking.status == Booking.Status.CANCELLED,
     )
 
 
@@ -226,6 +227,7 @@ def queue_cancellation_without_refund(booking: Booking) -> None:
             variables=variables,
             dedupe_key=f"{booking.reference}:cancellation:{channel}",
             reference=booking.reference,
+            calendar=calendar_entry(booking),
             user=booking.user,
             other_address=_other_address(booking, channel),
         )

@@ -26,7 +26,8 @@ LEDGER = migrations.RunSQL(
     BEGIN
         INSERT INTO communications_consentstate (channel, address_key, is_granted, since)
             VALUES (NEW.channel, NEW.address_key, NEW.is_granted, NEW.at)
-            ON CONFLICT (channel, address_key) DO UPDATE SET is_granted = EXCLUDED.is_granted, since = EXCLUDED.since;
+            ON CONFLICT (channel, address_key) DO UPDATE SET is_granted = EXCLUDED.is_granted, since = EXCLUDED.since
+            WHERE communications_consentstate.since <= EXCLUDED.since;
         RETURN NULL;
     END $$;
     CREATE TRIGGER communications_consent_state AFTER INSERT ON communications_consententry

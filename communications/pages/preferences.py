@@ -71,6 +71,7 @@ def choose(request: HttpRequest, token: str) -> HttpResponse:
         "wording": wording,
         "is_subscribed": _is_subscribed(channel, key),
         "is_saved": "saved" in request.GET,
+        "is_unknown": "unknown" in request.GET,
     }
     return _private(render(request, "communications/preferences.html", context))
 
@@ -87,6 +88,7 @@ def _is_subscribed(channel: str, key: str) -> bool:
 
 
 def _private(response: HttpResponse) -> HttpResponse:
-    response["Referrer-Policy"] = "no-referrer"  # the address is the key
+    # The address is the key. Not "no-referrer": browsers then post with the origin "null", which is refused.
+    response["Referrer-Policy"] = "same-origin"
     response["X-Robots-Tag"] = "noindex"
     return response

@@ -13,9 +13,12 @@ from django.utils import translation
 from django.utils.translation import gettext as _
 
 from communications.catalogue import SMS
-from communications.models import InboundText, Keyword, Message
+from communications.models import InboundText, Keyword, Message, Suppression, SuppressionCause
 from communications.services import consent
 
+# Words that Twilio knows as well: after its STOP only its START lets SMS through again.
+PROVIDERS_START = frozenset(["start", "yes", "unstop"])
+PROVIDERS_STOP = frozenset(["stop", "stopall", "unsubscribe", "cancel", "end", "quit", "revoke", "optout"])
 STOP_WORDS = frozenset(
     [
         "stop",
@@ -38,7 +41,7 @@ HELP_WORDS = frozenset(["help", "info", "hilfe"])
 
 def keyword_of(body: str) -> str:
     """Return what the text means: the whole text must be one word of the lists, whatever its case, spaces and punctuation."""
-    word = re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", body)).casefold()
+    word = _word(body)
     for keyword, words in (
         (Keyword.STOP, STOP_WORDS),
         (Keyword.START, START_WORDS),
@@ -47,6 +50,10 @@ def keyword_of(body: str) -> str:
         if word in words:
             return keyword
     return Keyword.OTHER
+
+
+def _word(body: str) -> str:
+    return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", body)).casefold()
 
 
 def take_text(*, sid: str, phone: str, to: str, body: str, now: datetime) -> str:
@@ -75,11 +82,22 @@ def take_text(*, sid: str, phone: str, to: str, body: str, now: datetime) -> str
             return text.reply
         if keyword == Keyword.STOP:
             consent.stop_texts(phone, now=now, wording=body, language=language)
+        elif (
+            keyword == Keyword.START and _is_stopped_at_provider(phone) and _word(body) not in PROVIDERS_START
+        ):
+            keyword = Keyword.HELP  # only the provider's own word ends what its own word began
         elif keyword == Keyword.START:
             consent.start_texts(phone, now=now, wording=body, language=language)
         text.reply = _reply(keyword, language)
         text.save(update_fields=["reply"])
     return text.reply
+
+
+def _is_stopped_at_provider(phone: str) -> bool:
+    stopped = Suppression.objects.filter(
+        channel=SMS, address_key=consent.key_of(SMS, phone), cause=SuppressionCause.STOPPED, lifted_at=None
+    ).first()
+    return stopped is not None and _word(stopped.detail) in PROVIDERS_STOP
 
 
 def language_of(phone: str) -> str:
@@ -101,7 +119,12 @@ def _reply(keyword: str, language: str) -> str:
         if keyword == Keyword.START:
             return _("%(site)s: SMS are on again. Answer STOP to end them, HELP for help.") % told
         if keyword == Keyword.HELP:
-            return _("%(site)s: help at %(email)s or %(phone)s. Answer STOP to end SMS.") % told
+            return (
+                _(
+                    "%(site)s: help at %(email)s or %(phone)s. Answer STOP to end SMS, START to get them again."
+                )
+                % told
+            )
     return ""
 
 

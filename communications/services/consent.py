@@ -240,10 +240,16 @@ def stop_texts(phone: str, *, now: datetime, wording: str, language: str) -> Non
 
 
 def start_texts(phone: str, *, now: datetime, wording: str, language: str) -> None:
-    """Take START: the provider lets SMS through again, and the person wants offers."""
+    """Take START: SMS go through again. Offers come again if STOP ended them; who never agreed to any has not agreed by this."""
     Suppression.objects.filter(
         channel=SMS, address_key=key_of(SMS, phone), cause=SuppressionCause.STOPPED, lifted_at=None
     ).update(lifted_at=now, lift_reason=wording[:500])
+    last_two = ConsentEntry.objects.filter(channel=SMS, address_key=key_of(SMS, phone)).order_by(
+        "-at", "-pk"
+    )[:2]
+    said = [(entry.is_granted, entry.source) for entry in last_two]
+    if len(said) < 2 or said[0] != (False, ConsentSource.SMS) or not said[1][0]:
+        return
     record_consent(
         channel=SMS, address=phone, is_granted=True, source=ConsentSource.SMS, now=now, wording=wording, language=language
     )  # fmt: skip

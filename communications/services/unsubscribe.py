@@ -15,19 +15,24 @@ from communications.services import consent
 SALT = "communications.unsubscribe"
 
 
+def _signer() -> signing.Signer:
+    # Not under SECRET_KEY: that one is changed from time to time, and links in old mails go on working.
+    return signing.Signer(key=settings.ADDRESS_KEY, salt=SALT)
+
+
 class BadLink(Exception):
     """The link was altered, or is none of ours."""
 
 
 def token_for(channel: str, address: str) -> str:
     """Return what names the channel and the person in a link: a signed hash that tells nobody the address. It never runs out."""
-    return signing.Signer(salt=SALT).sign(f"{channel}.{consent.key_of(channel, address)}")
+    return _signer().sign(f"{channel}.{consent.key_of(channel, address)}")
 
 
 def read(token: str) -> tuple[str, str]:
     """Return channel and hashed address of a link. Raises BadLink."""
     try:
-        channel, _dot, key = signing.Signer(salt=SALT).unsign(token).partition(".")
+        channel, _dot, key = _signer().unsign(token).partition(".")
     except (signing.BadSignature, UnicodeError):
         raise BadLink from None
     if channel not in (EMAIL, SMS) or len(key) != 64:

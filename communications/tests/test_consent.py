@@ -157,9 +157,15 @@ def test_a_forged_link_opens_nothing(where: str) -> None:
 def test_the_preferences_page_says_no_and_yes_again() -> None:
     say("ada@example.com", True)
     page = reverse("communications:preferences", args=[unsubscribe.token_for("email", "ada@example.com")])
-    client = Client()
+    client = Client(enforce_csrf_checks=True)
+    shown = client.get(page)
+    assert shown["Referrer-Policy"] == "same-origin", (
+        "no-referrer makes browsers post with a null origin, which is refused"
+    )
+    token = client.cookies["csrftoken"].value
     for answer, stands in (("no", False), ("yes", True), ("yes", True)):
-        assert client.post(page, {"offers": answer}).status_code == 302
+        form = {"offers": answer, "csrfmiddlewaretoken": token}
+        assert client.post(page, form, headers={"Origin": "http://testserver"}).status_code == 302
         assert consent.wants_offers(channel="email", address="ada@example.com") is stands
     entry = ConsentEntry.objects.first()
     assert entry is not None
@@ -196,6 +202,42 @@ def test_stop_ends_texts_and_start_brings_them_back(settings: Any, wire: Any, of
     message = outbox.send(offer(offers, to=PHONE, channel="sms").pk, now=NOON)
     assert message is not None
     assert message.status == "sent"
+
+
+@pytest.mark.parametrize("word", ["START", "yes", "Ja", "ANMELDEN"])
+def test_start_is_no_yes_to_offers_from_who_never_agreed(settings: Any, word: str) -> None:
+    text(word, settings=settings)
+    assert not consent.wants_offers(channel="sms", address=PHONE)
+    consent.record_consent(
+        channel="sms", address=PHONE, is_granted=True, source="account", now=timezone.now()
+    )
+    consent.record_consent(
+        channel="sms", address=PHONE, is_granted=False, source="preferences", now=timezone.now()
+    )
+    text("STOP", settings=settings)
+    text("START", settings=settings)
+    assert not consent.wants_offers(channel="sms", address=PHONE), (
+        "the no on the preferences page was not about STOP"
+    )
+
+
+def test_only_the_providers_own_word_ends_what_its_own_word_began(settings: Any) -> None:
+    text("STOP", settings=settings)
+    assert "START" in text("Anmelden", settings=settings).content.decode()
+    assert Suppression.objects.filter(lifted_at=None).exists()
+    text("START", settings=settings)
+    assert not Suppression.objects.filter(lifted_at=None).exists()
+    text("Stopp", settings=settings)
+    text("Anmelden", settings=settings)
+    assert not Suppression.objects.filter(lifted_at=None).exists()
+
+
+def test_an_older_yes_does_not_undo_a_newer_no() -> None:
+    say("ada@example.com", False)
+    consent.record_consent(
+        channel="email", address="ada@example.com", is_granted=True, source="import", now=timezone.now() - timedelta(days=9)
+    )  # fmt: skip
+    assert not consent.wants_offers(channel="email", address="ada@example.com")
 
 
 def test_a_word_in_a_sentence_is_for_staff_and_counts_once(settings: Any) -> None:

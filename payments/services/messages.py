@@ -11,7 +11,7 @@ from django.utils import translation
 from django.utils.translation import gettext as _
 
 from bookings.services.access import manage_url
-from bookings.services.messages import local_date, local_time, place_and_times
+from bookings.services.messages import calendar_entry, local_date, local_time, place_and_times
 from communications.catalogue import KINDS
 from communications.models import Message
 from communications.services.outbox import queue_message, was_queued
@@ -52,6 +52,7 @@ def tell(kind: str, booking: Any, *, about: str, document: str = "", **variables
             },
             dedupe_key=":".join(part for part in (booking.reference, kind, about, channel) if part),
             reference=booking.reference,
+            calendar=calendar_entry(booking) if kind == "cancellation" else None,
             user=booking.user,
             attachment=f"document:{document}" if document and channel == "email" else "",
             other_address=str(booking.driver_phone) if channel == "email" else booking.driver_email,

@@ -1,0 +1,175 @@
+"""A person's messages: handed over to them, or forgotten, while the proof of what they agreed to stays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+from django.db.models import CharField, Q, Value
+from django.db.models.functions import Cast, Concat
+from django.utils.translation import gettext_lazy as _
+
+from communications.catalogue import EMAIL, SMS
+from communications.models import (
+    ConsentEntry,
+    DeliveryEvent,
+    InboundText,
+    Message,
+    MessageStatus,
+    Recipient,
+    SmsScope,
+    SmsSpend,
+    Suppression,
+)
+from communications.services.consent import key_of, normalised
+from foundation import audit
+from foundation.errors import InvalidInput
+
+UNFINISHED = (MessageStatus.QUEUED, MessageStatus.SENDING, MessageStatus.MAYBE_SENT)
+
+
+def export(*, email: str = "", phone: str = "") -> Iterator[dict[str, Any]]:
+    """Yield all that is kept of messages to and from a person, oldest first in each kind, as plain values; instants are ISO 8601 in UTC.
+
+    Raises InvalidInput without an address.
+    """
+    ways = _ways(email, phone)
+    for message in _messages(ways).order_by("queued_at").iterator():
+        yield {
+            "record": "message",
+            "at": message.queued_at.isoformat(),
+            "channel": message.channel,
+            "address": message.to,
+            "kind": message.kind,
+            "status": message.status,
+            "subject": message.subject,
+            "text": message.body_text,
+            "reference": message.reference,
+        }
+    for entry in ConsentEntry.objects.filter(_keyed(ways)).order_by("at", "pk").iterator():
+        yield {
+            "record": "consent",
+            "at": entry.at.isoformat(),
+            "channel": entry.channel,
+            "address": entry.address,
+            "kind": entry.source,
+            "status": "yes" if entry.is_granted else "no",
+            "subject": "",
+            "text": entry.wording,
+            "reference": entry.note,
+        }
+    for found in Suppression.objects.filter(_keyed(ways)).order_by("at").iterator():
+        yield {
+            "record": "suppression",
+            "at": found.at.isoformat(),
+            "channel": found.channel,
+            "address": found.address,
+            "kind": found.cause,
+            "status": "lifted" if found.lifted_at else "in force",
+            "subject": "",
+            "text": found.detail,
+            "reference": "",
+        }
+    for text in (
+        InboundText.objects.filter(phone__in=_addresses(ways, SMS)).order_by("received_at").iterator()
+    ):
+        yield {
+            "record": "received",
+            "at": text.received_at.isoformat(),
+            "channel": SMS,
+            "address": text.phone,
+            "kind": text.keyword or "text",
+            "status": "received",
+            "subject": "",
+            "text": text.body,
+            "reference": "",
+        }
+
+
+def erase(*, email: str = "", phone: str = "", by: Any, reason: str, now: datetime) -> int:
+    """Blank what messages to and from a person say and to whom they went; return how many messages.
+
+    What stays: that a message of a kind was sent and what became of it, and, under the hash of the address, every yes and no and every
+    suppression: an erased person's no still stands. What has not left yet does not leave. Audited. Raises InvalidInput without an address
+    or a reason.
+    """
+    ways = _ways(email, phone)
+    if not reason.strip():
+        raise InvalidInput(_("Say why."), field="reason")
+    with transaction.atomic():
+        waiting = _messages(ways).select_for_update().filter(status__in=UNFINISHED)
+        for message in waiting:
+            message.status = (
+                MessageStatus.SUPPRESSED if message.status == MessageStatus.QUEUED else message.status
+            )
+            message.due_at = None
+            message.save(update_fields=["status", "due_at"])
+        ids = list(_messages(ways).values_list("pk", flat=True))
+        DeliveryEvent.objects.filter(message_id__in=ids).update(detail="")
+        Message.objects.filter(pk__in=ids).update(
+            to="",
+            to_name="",
+            other_address="",
+            user=None,
+            variables={},
+            calendar=None,
+            qr_text="",
+            attachment="",
+            reference="",
+            condition="",
+            subject="",
+            body_text="",
+            body_html="",
+            error_text="",
+        )
+        Recipient.objects.filter(_ways_of(ways, "address")).update(
+            # One row an address, in a campaign: each its own nothing.
+            address=Concat(Value("erased:"), Cast("pk", CharField())),
+            name="",
+            reference="",
+            variables={},
+        )
+        InboundText.objects.filter(phone__in=_addresses(ways, SMS)).update(phone="", body="", reply="")
+        SmsSpend.objects.filter(scope=SmsScope.NUMBER, key__in=_addresses(ways, SMS)).delete()
+        ConsentEntry.objects.filter(_keyed(ways)).update(address="", user=None, ip_address=None, note="")
+        Suppression.objects.filter(_keyed(ways)).update(address="", detail="", message=None)
+        audit.record(
+            actor=by,
+            action="messages_erased",
+            subject=f"person:{key_of(*ways[0])[:16]}",
+            reason=reason.strip()[:500],
+            data={"messages": len(ids)},
+        )
+    return len(ids)
+
+
+def _ways(email: str, phone: str) -> list[tuple[str, str]]:
+    ways = [(EMAIL, normalised(EMAIL, email)), (SMS, normalised(SMS, phone))]
+    ways = [(channel, address) for channel, address in ways if address]
+    if not ways:
+        raise InvalidInput(_("Name an e-mail address, a phone number, or both."))
+    return ways
+
+
+def _ways_of(ways: list[tuple[str, str]], column: str) -> Q:
+    found = Q(pk__in=[])
+    for channel, address in ways:
+        found |= Q(channel=channel, **{f"{column}__iexact": address})
+    return found
+
+
+def _messages(ways: list[tuple[str, str]]) -> Any:
+    return Message.objects.filter(_ways_of(ways, "to"))
+
+
+def _keyed(ways: list[tuple[str, str]]) -> Q:
+    found = Q(pk__in=[])
+    for channel, address in ways:
+        found |= Q(channel=channel, address_key=key_of(channel, address))
+    return found
+
+
+def _addresses(ways: list[tuple[str, str]], channel: str) -> list[str]:
+    return [address for way, address in ways if way == channel]
