@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from bookings.api.views import GUEST_TOKEN, OPTIONAL_KEY, booking_of
+from bookings.api.views import GUEST_TOKEN, OPTIONAL_KEY, booking_of, caller_of
 from bookings.services.tell_again import Told, send_confirmation_again, send_reminder
 from communications.api.serializers import AboutBookingAnswer, AboutBookingInput
 from communications.api.views import queued
@@ -21,9 +21,9 @@ from foundation.api import idempotent, limit_rate, valid
 def answer(request: Request, tell: Callable[..., Told]) -> Response:
     """Send again what `tell` says about the caller's booking, to its stored contact only."""
     given = valid(AboutBookingInput, request)
-    booking = booking_of(request, given["bookingId"])
+    booking = booking_of(request, given["bookingId"], to_change=True)
     limit_rate(request, "messages", account=booking.reference)
-    told = tell(booking, now=timezone.now())
+    told = tell(booking, by=caller_of(request), now=timezone.now())
     return Response({**queued(told.message), "duplicate": told.is_duplicate}, status=202)
 
 

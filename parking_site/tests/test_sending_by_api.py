@@ -19,6 +19,8 @@ from rest_framework.test import APIClient
 from accounts import services as accounts
 from accounts.models import User
 from bookings.models import Booking
+from bookings.services.cancel import cancel, preview_cancellation
+from bookings.services.tell_again import NotDue, send_confirmation_again, send_reminder
 from bookings.tests.world import hold, make_product
 from communications.catalogue import EMAIL, SMS
 from communications.models import Message, SmsBreaker, SmsSpend
@@ -371,6 +373,29 @@ def test_what_is_not_due_is_said_so(what: str, ada: User) -> None:
     )
     assert (answer.status_code, answer.json()["code"]) == (409, "not_due")
     assert not Message.objects.exists()
+
+
+def test_staff_who_may_change_bookings_send_again_and_leave_their_name(ada: User) -> None:
+    booking = paid(ada)
+    vic = User.objects.create_user("vic@staff.example", "rather-long-Secret-7", is_staff=True)
+    vic.user_permissions.set(Permission.objects.filter(codename="view_booking"))
+    call, body = "/api/communication/booking-confirmation", {"bookingId": booking.reference}
+    assert client_of(vic).post(call, body, format="json").status_code == 403
+    vic.user_permissions.add(Permission.objects.get(codename="change_booking"))
+    assert client_of(User.objects.get(pk=vic.pk)).post(call, body, format="json").status_code == 202
+    assert AuditEntry.objects.get(action="message_sent_again").actor == vic
+
+
+def test_a_booking_cancelled_meanwhile_is_not_confirmed_again(ada: User) -> None:
+    stale = paid(ada)
+    preview = preview_cancellation(stale, now=timezone.now())
+    cancel(stale, preview_token=preview.token, now=timezone.now(), requested_by=ada)
+    before = Message.objects.count()
+    stale.status = "confirmed"  # as the door read it before the cancellation
+    for send in (send_confirmation_again, send_reminder):
+        with pytest.raises(NotDue):
+            send(stale, now=timezone.now())
+    assert Message.objects.count() == before
 
 
 def test_a_double_click_sends_one(sandbox: Any, ada: User) -> None:

@@ -34,7 +34,7 @@ def send_again(request: HttpRequest, reference: str) -> HttpResponse:
         messages.error(request, _("Choose what is to be sent."))
     else:
         try:
-            told = way(booking, now=timezone.now())
+            told = way(booking, by=request.user, now=timezone.now())
         except DomainError as error:
             messages.error(request, str(error.message))
         else:
