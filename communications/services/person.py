@@ -124,6 +124,9 @@ def erase(*, email: str = "", phone: str = "", by: Any, reason: str, now: dateti
             body_html="",
             error_text="",
         )
+        Message.objects.filter(other_address__in=[address for _channel, address in ways]).update(
+            other_address=""
+        )
         Recipient.objects.filter(_ways_of(ways, "address")).update(
             # One row an address, in a campaign: each its own nothing.
             address=Concat(Value("erased:"), Cast("pk", CharField())),
