@@ -172,7 +172,7 @@ def change_profile(
 
 def note_consent(user: User, is_granted: bool, *, source: str, wording: str, ip_address: str = "") -> None:
     """Write what the user says about offers by e-mail into the consent ledger, and into the audit log."""
-    record_consent(
+    entry = record_consent(
         channel="email",
         address=user.email,
         is_granted=is_granted,
@@ -183,6 +183,8 @@ def note_consent(user: User, is_granted: bool, *, source: str, wording: str, ip_
         ip_address=ip_address,
         user=user,
     )
+    if entry is None:  # it stood already
+        return
     audit.record(
         actor=user,
         action="marketing_consent_given" if is_granted else "marketing_consent_withdrawn",

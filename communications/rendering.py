@@ -97,7 +97,8 @@ def _fill_html(text: str, variables: Mapping[str, Any], kind: Kind) -> SafeStrin
         parts.append(conditional_escape(text[position : match.start()]))
         name = match.group(1).strip()
         value = _plain(variables.get(name, ""))
-        if kind.by_name[name].is_url and is_web_address(value):
+        known = kind.by_name.get(name)  # an old version may name what is gone
+        if known is not None and known.is_url and is_web_address(value):
             parts.append(format_html('<a href="{}" class="link">{}</a>', value, value))
         else:
             parts.append(conditional_escape(value))

@@ -22,7 +22,7 @@ def language_of(request: HttpRequest) -> str:
     own = known_language(getattr(getattr(request, "user", None), "language", "") or "")
     if own:
         return own
-    for code, _weight in parse_accept_lang_header(request.headers.get("Accept-Language", "")[:500]):
-        if found := known_language(code):
+    for code, weight in parse_accept_lang_header(request.headers.get("Accept-Language", "")[:500]):
+        if weight and (found := known_language(code)):
             return found
     return settings.LANGUAGE_CODE

@@ -32,8 +32,19 @@ LEDGER = migrations.RunSQL(
     END $$;
     CREATE TRIGGER communications_consent_state AFTER INSERT ON communications_consententry
         FOR EACH ROW EXECUTE FUNCTION communications_consent_state();
+    CREATE FUNCTION communications_consentstate_kept() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        IF pg_trigger_depth() < 2 THEN
+            RAISE EXCEPTION 'communications_consentstate follows the ledger: write an entry there'
+                USING ERRCODE = 'check_violation', CONSTRAINT = 'communications_consentstate_kept';
+        END IF;
+        RETURN COALESCE(NEW, OLD);
+    END $$;
+    CREATE TRIGGER communications_consentstate_kept BEFORE INSERT OR UPDATE OR DELETE ON communications_consentstate
+        FOR EACH ROW EXECUTE FUNCTION communications_consentstate_kept();
     """,
     """
+    DROP TRIGGER communications_consentstate_kept ON communications_consentstate; DROP FUNCTION communications_consentstate_kept();
     DROP TRIGGER communications_consent_state ON communications_consententry; DROP FUNCTION communications_consent_state();
     DROP TRIGGER communications_consent_truncate ON communications_consententry;
     DROP TRIGGER communications_consent_guard ON communications_consententry; DROP FUNCTION communications_consent_guard();

@@ -92,6 +92,8 @@ def test_the_ledger_cannot_be_rewritten_but_a_person_can_be_forgotten() -> None:
         "UPDATE communications_consententry SET at = now()",
         "DELETE FROM communications_consententry",
         "TRUNCATE communications_consententry",
+        "UPDATE communications_consentstate SET is_granted = true",
+        "DELETE FROM communications_consentstate",
     ):
         with pytest.raises(DatabaseError), transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(tampering)

@@ -61,7 +61,7 @@ TEMPLATES: dict[tuple[str, str], Words] = {
     ),
     ("drop_off_reminder", "email"): Words(
         subject="{{ airport_iata }}, {{ drop_off_date }}, {{ drop_off_time }}: Ihr Parkplatz",
-        heading="Bis {{ drop_off_time }} Uhr, {{ customer_name }}",
+        heading="Um {{ drop_off_time }} Uhr geht es los, {{ customer_name }}",
         body=(
             "Ihr Platz auf {{ car_park_name }} ist bereit. Abgabe: {{ drop_off_local }}, Ortszeit am Flughafen.\n\n"
             "{{ address }}\n\n{{ directions }}\n\n"
@@ -249,10 +249,10 @@ TEMPLATES: dict[tuple[str, str], Words] = {
         heading="Wichtig: {{ car_park_name }}",
         body=(
             "Guten Tag {{ customer_name }},\n\nes geht um Ihr Auto {{ plate }} auf {{ car_park_name }}, {{ airport_name }} "
-            "(Buchung {{ reference }}).\n\nHier steht, was geschehen ist und was zu tun ist.\n\nHilfe erhalten Sie unter {{ support_phone }}."
+            "(Buchung {{ reference }}).\n\nSchreiben Sie hier, was geschehen ist und was zu tun ist.\n\nHilfe erhalten Sie unter {{ support_phone }}."
         ),
     ),
     ("emergency_alert", "sms"): Words(
-        body="{{ car_park_name }}, Auto {{ plate }}: Hier steht, was zu tun ist. Hilfe: {{ support_phone }}"
+        body="{{ car_park_name }}, Auto {{ plate }}: Schreiben Sie hier, was zu tun ist. Hilfe: {{ support_phone }}"
     ),
 }
