@@ -24,7 +24,7 @@ MOST_TOLD = 100
 EVENT_WORDS: dict[str, Promise] = {
     "queued": gettext_lazy("taken by the provider"),
     "accepted": gettext_lazy("taken by the provider"),
-    "sending": gettext_lazy("on its way"),
+    "sending": gettext_lazy("being sent"),
     "sent": gettext_lazy("handed to the network"),
     "deferred": gettext_lazy("the mailbox asks to wait"),
     "delivered": gettext_lazy("delivered"),
@@ -82,7 +82,7 @@ class Told:
             return _("sent")
         if status in BAD or status == MessageStatus.SUPPRESSED:
             return _("not delivered")
-        return _("on its way")
+        return _("being sent")
 
 
 def about_booking(reference: str) -> list[Told]:

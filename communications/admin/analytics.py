@@ -119,7 +119,7 @@ class AnalyticsAdmin(ReadOnlyAdmin):
 
     def get_urls(self) -> list[Any]:
         view = self.admin_site.admin_view(self.changelist_view)
-        return [path("", view, name="communications_messagecount_changelist")]
+        return [path("", view, name="communications_messagecount_changelist"), *super().get_urls()]
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

@@ -335,4 +335,4 @@ def test_both_messages_of_a_fallback_name_each_other(template: MessageTemplate) 
     told = stories.about_booking("AP-7")
     assert [one.message.pk for one in told] == [first.pk, other.pk]
     assert (told[0].masked_to, told[1].masked_to) == ("a•••@exmple.com", "+44••••••999")
-    assert (told[0].state_for_customer, told[1].state_for_customer) == ("not delivered", "on its way")
+    assert (told[0].state_for_customer, told[1].state_for_customer) == ("not delivered", "being sent")

@@ -31,15 +31,19 @@ def ada(wire: Any) -> None:
     """Sent and waiting messages by both channels, consent, a dead address, an answer by SMS; and somebody else's message."""
     wording.install_default_templates()
     now = timezone.now()
-    for channel, to in (("email", EMAIL), ("sms", PHONE), ("email", "other@example.com")):
+    for channel, to, name in (
+        ("email", EMAIL, "Canary Person"),
+        ("sms", PHONE, "Canary Person"),
+        ("email", "other@example.com", "Somebody"),
+    ):
         message = queue_message(
             kind="payment_confirmation",
             channel=channel,
             to=to,
-            to_name="Canary Person",
-            variables={"customer_name": "Canary Person", "amount": "=1+1", "reference": "AP-CANARY"},
+            to_name=name,
+            variables={"customer_name": name, "amount": "=1+1", "reference": "AP-222222"},
             dedupe_key=f"a:{to}",
-            reference="AP-CANARY" if to != "other@example.com" else "AP-OTHER2",
+            reference="AP-222222",
             other_address=PHONE if channel == "email" else EMAIL,
         )
         assert message is not None
