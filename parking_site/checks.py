@@ -17,9 +17,13 @@ from foundation.money import amounts_by_currency
 
 REQUIRED = (
     "SECRET_KEY", "JWT_SIGNING_KEY", "ADDRESS_KEY", "SITE_URL", "ALLOWED_HOSTS", "REDIS_URL", "STRIPE_SECRET_KEY", "STRIPE_PUBLISHABLE_KEY",
-    "STRIPE_WEBHOOK_SECRET", "STRIPE_WEBHOOK_UUID", "SENDGRID_API_KEY", "SENDGRID_WEBHOOK_VERIFICATION_KEY",
+    "STRIPE_WEBHOOK_SECRET", "STRIPE_WEBHOOK_UUID",
     "DEFAULT_FROM_EMAIL", "SUPPORT_EMAIL", "TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "TWILIO_FROM_NUMBER",
 )  # fmt: skip
+REQUIRED_FOR_MAIL = {
+    "sendgrid": ("SENDGRID_API_KEY", "SENDGRID_WEBHOOK_VERIFICATION_KEY"),
+    "postmark": ("POSTMARK_SERVER_TOKEN", "POSTMARK_WEBHOOK_SECRET"),
+}
 # PayPal is optional, but not by halves.
 REQUIRED_WITH_PAYPAL = ("PAYPAL_CLIENT_SECRET", "PAYPAL_WEBHOOK_ID", "PAYPAL_RECEIVER_EMAIL")
 PROVIDER_ADDRESSES = (
@@ -60,6 +64,9 @@ def business_rules_are_readable(app_configs: Any, **kwargs: Any) -> list[CheckMe
     except ValueError as error:
         hint = f"{error}. Write currencies and amounts such as USD:200.00,JPY:30000, or nothing for never."
         problems.append(_error("E008", "REFUND_APPROVAL_ABOVE", "cannot be read", hint))
+    if settings.EMAIL_PROVIDER not in REQUIRED_FOR_MAIL:
+        hint = f"Set it to one of {', '.join(REQUIRED_FOR_MAIL)}."
+        problems.append(_error("E008", "EMAIL_PROVIDER", "is unknown", hint))
     try:
         quiet.hours()
     except ValueError:
@@ -127,7 +134,11 @@ def _missing() -> list[CheckMessage]:
             "is missing",
             f"Set {name} in the environment; .env.production.example says what it is.",
         )
-        for name in (*REQUIRED, *(REQUIRED_WITH_PAYPAL if settings.PAYPAL_CLIENT_ID else ()))
+        for name in (
+            *REQUIRED,
+            *REQUIRED_FOR_MAIL.get(settings.EMAIL_PROVIDER, ()),
+            *(REQUIRED_WITH_PAYPAL if settings.PAYPAL_CLIENT_ID else ()),
+        )
         if not _value(name)
     ]
 
@@ -154,7 +165,7 @@ def _weak_secrets() -> list[CheckMessage]:
         )
     for name in (
         "STRIPE_WEBHOOK_SECRET", "PAYPAL_CLIENT_ID", "PAYPAL_CLIENT_SECRET", "PAYPAL_WEBHOOK_ID", "SENDGRID_API_KEY",
-        "TWILIO_AUTH_TOKEN",
+        "POSTMARK_SERVER_TOKEN", "TWILIO_AUTH_TOKEN",
     ):  # fmt: skip
         if _is_placeholder(_value(name)):
             problems.append(_error("E003", name, "is a placeholder", "Set the provider's own value."))

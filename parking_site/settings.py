@@ -341,7 +341,9 @@ PAYPAL_LIVE_MODE = PAYPAL_API_BASE in ("https://api-m.paypal.com", "https://api.
 CURRENCIES = env.list("CURRENCIES", default=["USD", "GBP", "EUR", "CAD", "AUD"])
 
 # --- Messages ---------------------------------------------------------------------------------------------------
-EMAIL_BACKEND = env.str("EMAIL_BACKEND", default="anymail.backends.sendgrid.EmailBackend")
+# Who sends e-mail: sendgrid or postmark. EMAIL_BACKEND may name another backend of Django's; then nobody reports what became of a mail.
+EMAIL_PROVIDER = env.str("EMAIL_PROVIDER", default="sendgrid")
+EMAIL_BACKEND = env.str("EMAIL_BACKEND", default=f"anymail.backends.{EMAIL_PROVIDER}.EmailBackend")
 SENDGRID_API_KEY = env.str("SENDGRID_API_KEY", default="" if PRODUCTION else "SG.sandbox.sandbox")
 SENDGRID_API_URL = env.str(
     "SENDGRID_API_URL",
@@ -349,11 +351,17 @@ SENDGRID_API_URL = env.str(
 )
 # Empty in development: the sandbox's public key is fetched from it and kept by the quickstart.
 SENDGRID_WEBHOOK_VERIFICATION_KEY = env.str("SENDGRID_WEBHOOK_VERIFICATION_KEY", default="")
+POSTMARK_SERVER_TOKEN = env.str("POSTMARK_SERVER_TOKEN", default="")
+POSTMARK_API_URL = env.str("POSTMARK_API_URL", default="https://api.postmarkapp.com/")
+# "name:password", as they stand in the address of the webhook that Postmark calls.
+POSTMARK_WEBHOOK_SECRET = env.str("POSTMARK_WEBHOOK_SECRET", default="")
 MAIL_TIMEOUT_SECONDS = env.int("MAIL_TIMEOUT_SECONDS", default=20)
 ANYMAIL = {
     "SENDGRID_API_KEY": SENDGRID_API_KEY,
     "SENDGRID_API_URL": SENDGRID_API_URL,
     "SENDGRID_TRACKING_WEBHOOK_VERIFICATION_KEY": SENDGRID_WEBHOOK_VERIFICATION_KEY,
+    "POSTMARK_SERVER_TOKEN": POSTMARK_SERVER_TOKEN,
+    "POSTMARK_API_URL": POSTMARK_API_URL,
     "REQUESTS_TIMEOUT": MAIL_TIMEOUT_SECONDS,
 }
 DEFAULT_FROM_EMAIL = env.str(

@@ -89,6 +89,10 @@ class EmailSender:
         except (smtplib.SMTPException, OSError) as error:
             raise _translated_smtp(error) from error
         status = getattr(mail, "anymail_status", None)
+        if status is not None and status.status == {
+            "unknown"
+        }:  # neither taken nor refused, in words that anymail knows
+            raise OutcomeUnknown("not_said", "The mail provider did not say whether it took the mail.")
         provider = settings.EMAIL_BACKEND.split(".")[-2]  # anymail.backends.sendgrid.EmailBackend: sendgrid
         return Receipt(provider[:20], str(getattr(status, "message_id", None) or ""))
 
