@@ -15,6 +15,8 @@ from foundation.languages import language_of
 
 OFFERS = _("Send me offers by e-mail. I can stop them at any time.")
 
+OFFERS_BY_SMS = _("Send me offers by SMS to this phone. I can stop them at any time: answer STOP.")
+
 
 class SignupForm(forms.Form):
     """What we ask beside e-mail and password."""
@@ -45,6 +47,7 @@ class ProfileForm(forms.ModelForm):
 
     language = forms.ChoiceField(label=_("Messages in"), choices=settings.MESSAGE_LANGUAGES, required=False)
     marketing_consent = forms.BooleanField(label=OFFERS, required=False)
+    sms_offers = forms.BooleanField(label=OFFERS_BY_SMS, required=False)
 
     class Meta:
         model = User

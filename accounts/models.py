@@ -79,6 +79,11 @@ class User(AbstractBaseUser, PermissionsMixin):
         """Whether this person wants offers by e-mail, by the consent ledger."""
         return wants_offers(channel="email", address=self.email)
 
+    @property
+    def wants_sms_offers(self) -> bool:
+        """Whether this person wants offers by SMS to the phone in their account, by the consent ledger."""
+        return bool(self.phone) and wants_offers(channel="sms", address=str(self.phone))
+
     def get_short_name(self) -> str:
         return self.name.split(" ")[0] if self.name else self.email
 

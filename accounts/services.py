@@ -157,6 +157,8 @@ def change_profile(
     wording: str = "",
     ip_address: str = "",
     marketing_consent: bool | None = None,
+    sms_offers: bool | None = None,
+    sms_wording: str = "",
     **changes: Any,
 ) -> User:
     """Write the named profile fields. A yes or no to offers goes into the consent ledger with the wording that was shown."""
@@ -167,14 +169,20 @@ def change_profile(
             user.save(update_fields=list(changes))
         if marketing_consent is not None and marketing_consent != user.marketing_consent:
             note_consent(user, marketing_consent, source=source, wording=wording, ip_address=ip_address)
+        if sms_offers is not None and user.phone and sms_offers != user.wants_sms_offers:
+            note_consent(
+                user, sms_offers, source=source, wording=sms_wording, ip_address=ip_address, channel="sms"
+            )
     return user
 
 
-def note_consent(user: User, is_granted: bool, *, source: str, wording: str, ip_address: str = "") -> None:
-    """Write what the user says about offers by e-mail into the consent ledger, and into the audit log."""
+def note_consent(
+    user: User, is_granted: bool, *, source: str, wording: str, ip_address: str = "", channel: str = "email"
+) -> None:
+    """Write what the user says about offers on a channel into the consent ledger, and into the audit log."""
     entry = record_consent(
-        channel="email",
-        address=user.email,
+        channel=channel,
+        address=user.email if channel == "email" else str(user.phone),
         is_granted=is_granted,
         source=source,
         now=timezone.now(),
@@ -189,6 +197,7 @@ def note_consent(user: User, is_granted: bool, *, source: str, wording: str, ip_
         actor=user,
         action="marketing_consent_given" if is_granted else "marketing_consent_withdrawn",
         subject=f"user:{user.pk}",
+        data={"channel": channel},
     )
 
 

@@ -28,12 +28,13 @@ def profile(request: HttpRequest) -> HttpResponse:
     form = ProfileForm(
         request.POST or None,
         instance=User.objects.get(pk=user.pk),
-        initial={"marketing_consent": subscribed},
+        initial={"marketing_consent": subscribed, "sms_offers": user.wants_sms_offers},
     )
     if request.method == "POST" and form.is_valid():
         change_profile(
             user,
             wording=str(form.fields["marketing_consent"].label),
+            sms_wording=str(form.fields["sms_offers"].label),
             ip_address=client_address(request),
             **form.cleaned_data,
         )

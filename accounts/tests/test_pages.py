@@ -10,7 +10,8 @@ from allauth.account.models import EmailAddress
 from django.test import Client
 
 from accounts.models import User
-from communications.models import Message
+from communications.models import ConsentEntry, Message
+from communications.services import consent
 
 pytestmark = pytest.mark.django_db
 
@@ -106,3 +107,17 @@ def test_the_profile_is_for_its_owner_and_saves_what_is_valid(client: Client) ->
     assert good["Location"] == "/account"
     user = User.objects.get()
     assert (user.name, str(user.phone), user.marketing_consent) == ("Ada King", "+447400123456", True)
+
+
+def test_offers_by_sms_are_asked_for_in_the_account(client: Client) -> None:
+    user = ada()
+    client.force_login(user)
+    form = {"name": "Ada King", "phone": "+44 7400 123456", "sms_offers": "on"}
+    assert client.post("/account", form).status_code == 302
+    user.refresh_from_db()
+    assert (user.wants_sms_offers, user.marketing_consent) == (True, False)
+    assert "answer STOP" in ConsentEntry.objects.get().wording
+    assert client.post("/account", {"name": "Ada King", "phone": ""}).status_code == 302
+    assert consent.wants_offers(channel="sms", address="+447400123456"), (
+        "taking the number away says nothing about it"
+    )
