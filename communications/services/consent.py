@@ -34,9 +34,7 @@ REASONS: dict[str, Any] = {
         "The address does not exist, said the provider of an earlier message."
     ),
     f"suppressed_{SuppressionCause.SPAM_REPORT}": _("They reported an earlier message as spam."),
-    f"suppressed_{SuppressionCause.STOPPED}": _(
-        "They answered STOP, so their provider refuses every SMS of ours."
-    ),
+    f"suppressed_{SuppressionCause.STOPPED}": _("They answered STOP, so no SMS of ours goes there."),
     f"suppressed_{SuppressionCause.STAFF}": _("Staff entered that nothing is to be sent there."),
 }
 # A spam report is a no to offers, and no reason to keep a paid booking's confirmation from anybody.
@@ -232,7 +230,7 @@ def lift(suppression_id: Any, *, by: Any, reason: str, now: datetime) -> Suppres
 
 
 def stop_texts(phone: str, *, now: datetime, wording: str, language: str) -> None:
-    """Take STOP: no offers, and nothing else either, because the provider refuses every SMS until START."""
+    """Take STOP: no offers, and nothing else either, until START: the provider refuses every SMS after its own word, and we keep to the others."""
     record_consent(
         channel=SMS, address=phone, is_granted=False, source=ConsentSource.SMS, now=now, wording=wording, language=language
     )  # fmt: skip

@@ -128,7 +128,7 @@ def test_a_real_booking_is_shown_to_who_may_see_it_and_never_its_customers_links
     assert booking.reference in shown.split("srcdoc")[1]
     assert "<script>alert" not in shown
     assert f"/b/{booking.reference}/" not in shown
-    assert client.get(page("preview", template), {"reference": "nothing\x00"}).status_code in (200, 400)
+    assert client.get(page("preview", template), {"reference": "nothing\x00"}).status_code == 400
 
 
 def test_an_sms_preview_counts_segments_and_names_what_costs(template: MessageTemplate) -> None:
