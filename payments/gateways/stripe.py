@@ -399,8 +399,9 @@ def _guarded(call: Callable[[], Any], *, when_lost: type[Unavailable | OutcomeUn
         logger.error("Stripe refused us: %s", error)
         raise Unavailable from error
     except stripe.StripeError as error:
-        lost = isinstance(error, stripe.APIConnectionError) or (error.http_status or 500) >= 500
-        if lost or error.code == "idempotency_key_in_use":
+        # 409: another call with this key still runs, and may yet succeed. The library leaves such an error's code empty.
+        status = error.http_status or 500
+        if isinstance(error, stripe.APIConnectionError) or status >= 500 or status == 409:
             raise when_lost from error
         logger.error("Stripe rejected our request: %s", error)
         kind = Missing if error.code == "resource_missing" else Rejected

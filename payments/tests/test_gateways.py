@@ -94,6 +94,33 @@ def test_a_lost_answer_is_an_unknown_outcome_and_the_repeat_finds_the_first(
     assert again.ref == gateway.create_payment(payment, customer_ref="").ref
 
 
+def test_a_call_while_the_first_still_runs_is_an_unknown_outcome(
+    provider: str, gateway: Gateway, sandbox: Any
+) -> None:
+    """Stripe answers 409 to the second of two calls with one key. The first may yet succeed, so nothing is refused."""
+    payment = submitted(provider)
+    sandbox.post("/faults", {"operation": CREATE[provider], "behaviour": "slow", "seconds": 4, "times": 1})
+    outcomes: list[str] = []
+
+    def create() -> None:
+        try:
+            outcomes.append(gateway.create_payment(payment, customer_ref="").ref)
+        except OutcomeUnknown:
+            outcomes.append("unknown")
+        finally:
+            connection.close()
+
+    racers = [threading.Thread(target=create) for _ in range(3)]
+    for racer in racers:
+        racer.start()
+    for racer in racers:
+        racer.join()
+    assert len(outcomes) == 3
+    assert len(set(outcomes) - {"unknown"}) == 1
+    if provider == "stripe":  # PayPal lets the repeat wait for the first.
+        assert "unknown" in outcomes
+
+
 @pytest.mark.parametrize("status", [401, 403, 429])
 def test_being_refused_is_unavailable_and_the_next_call_goes_through(
     provider: str, gateway: Gateway, sandbox: Any, status: int
