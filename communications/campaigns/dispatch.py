@@ -10,9 +10,10 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -20,11 +21,10 @@ from django.db import connection, transaction
 from django.db.models import Min, Q
 from django.utils import timezone
 
-from communications import rendering
 from communications.campaigns import words
 from communications.campaigns.people import reason_text
 from communications.campaigns.press import Press
-from communications.catalogue import EMERGENCY, KINDS, PROMOTIONAL, SMS
+from communications.catalogue import EMERGENCY, KINDS, PROMOTIONAL
 from communications.models import (
     ALERT_TRANSITIONS,
     CAMPAIGN_TRANSITIONS,
@@ -37,10 +37,9 @@ from communications.models import (
     Recipient,
 )
 from communications.rendering import Rendered
-from communications.senders import sender_for
-from communications.senders.base import OutcomeUnknown, Rejected, Suppressed, Unavailable
-from communications.services import address_news, budget, outbox, quiet, unsubscribe
+from communications.services import address_news, budget, outages, outbox, quiet, unsubscribe
 from communications.services.consent import allowed_addresses
+from communications.services.handover import Handed, hand_over
 from foundation.jobs import defer
 from foundation.transitions import change_status
 
@@ -48,7 +47,10 @@ logger = logging.getLogger(__name__)
 
 LARGEST_BATCH = 50
 LEASE = timedelta(seconds=60)  # longer than a batch takes
-PROVIDER_REST = timedelta(seconds=30)  # when the provider is down or asks us to wait
+REST = timedelta(seconds=30)  # for one that could not leave now
+ALERT_LOOKS_AFTER = timedelta(
+    seconds=15
+)  # during an outage: a warning leaves as soon as the provider answers anybody
 SLICE_SECONDS = 2.0  # then the worker looks whether anything more urgent waits
 TASK = "communications.dispatch"
 State = Recipient.State
@@ -97,7 +99,7 @@ def send_for(sender: Any, *, seconds: float, clock: Callable[[], datetime] = tim
     while True:
         taken = take(sender, now=clock())
         if taken.messages:
-            desk.send(taken.messages, clock=clock)
+            desk.send(taken, clock=clock)
         elif taken.again is None or taken.again > clock():
             return taken.again
         if time.monotonic() - began >= seconds:
@@ -109,16 +111,18 @@ def send_for(sender: Any, *, seconds: float, clock: Callable[[], datetime] = tim
 
 @dataclass
 class Taken:
-    """Messages to send now, or when to ask again (None: never)."""
+    """Messages to send now, or when to ask again (None: never). `failing`: the channels whose providers failed last."""
 
     messages: list[Message] = field(default_factory=list)
     again: datetime | None = None
+    failing: set[str] = field(default_factory=set)
 
 
 def take(sender: Any, *, now: datetime) -> Taken:
     """Take the next recipients and make their messages, in one commit. Locks the sender's row.
 
-    Asks for each whether they may still be written to and whether it is quiet where they are. Nobody left: the sending is finished.
+    Asks for each whether they may still be written to and whether it is quiet where they are. Who would be reached by a provider that
+    is down waits; one at a time may try. Nobody left: the sending is finished.
     """
     with transaction.atomic(durable=True):
         row = type(sender).objects.select_for_update().get(pk=sender.pk)
@@ -126,9 +130,10 @@ def take(sender: Any, *, now: datetime) -> Taken:
             return Taken()
         if row.next_slot_at is not None and row.next_slot_at > now:
             return Taken(again=row.next_slot_at)
-        everybody = _recipients(row)
+        everybody, shut = _recipients(row), outages.shut(now=now)
         found = list(
-            everybody.filter(
+            everybody.exclude(channel__in=shut)
+            .filter(
                 Q(state=State.WAITING) & (Q(due_at=None) | Q(due_at__lte=now))
                 | Q(state=State.TAKEN, taken_at__lt=now - LEASE)
             )
@@ -136,16 +141,18 @@ def take(sender: Any, *, now: datetime) -> Taken:
             .order_by("pk")[: batch_size(row)]
         )
         if not found:
-            return _what_is_left(row, everybody, now=now)
+            return _what_is_left(row, everybody, shut, now=now)
         ready = _allowed_now(row, _not_begun(found), now=now)
+        failing = outages.failing()
+        ready, held = _those_who_may_try(ready, failing, now=now)
         messages = _made(row, ready)
         _give(ready, messages, now=now)
-        others = [recipient for recipient in found if recipient not in ready]
+        others = [recipient for recipient in found if recipient not in ready and recipient not in held]
         Recipient.objects.bulk_update(others, ["state", "reason", "due_at"])
         if messages and isinstance(row, Campaign):
             row.next_slot_at = now + timedelta(seconds=len(messages) * 60 / row.per_minute)
             row.save(update_fields=["next_slot_at"])
-    return Taken(messages, again=now)
+    return Taken(messages, again=now, failing=set(failing))
 
 
 def batch_size(sender: Any) -> int:
@@ -193,6 +200,25 @@ def _allowed_now(sender: Any, fresh: list[Recipient], *, now: datetime) -> list[
             recipient.reason = ""
             ready.append(recipient)
     return ready
+
+
+def _those_who_may_try(
+    ready: list[Recipient], failing: dict[str, bool], *, now: datetime
+) -> tuple[list[Recipient], list[Recipient]]:
+    """Split those who are ready: of a channel in an outage one may try, if a try is due; the others stay as they are."""
+    tries = {
+        channel: 1 if outages.may_try(channel, now=now) else 0
+        for channel in {recipient.channel for recipient in ready}
+        if failing.get(channel)
+    }
+    may: list[Recipient] = []
+    held: list[Recipient] = []
+    for recipient in ready:
+        left = tries.get(recipient.channel)
+        if left is not None:
+            tries[recipient.channel] = left - 1
+        (held if left is not None and left < 1 else may).append(recipient)
+    return may, held
 
 
 def _leave_out(recipient: Recipient, reason: str) -> None:
@@ -262,12 +288,17 @@ def variables_of(recipient: Recipient) -> dict[str, str]:
     return {"customer_name": recipient.name or recipient.address, **recipient.variables}
 
 
-def _what_is_left(sender: Any, everybody: Any, *, now: datetime) -> Taken:
+def _what_is_left(sender: Any, everybody: Any, shut: dict[str, datetime], *, now: datetime) -> Taken:
     """Nobody is due: wait for who is next, or say that it is done."""
-    still = everybody.filter(state__in=[State.WAITING, State.TAKEN]).aggregate(
+    left = everybody.filter(state__in=[State.WAITING, State.TAKEN])
+    still = left.exclude(channel__in=shut).aggregate(
         due=Min("due_at", filter=Q(state=State.WAITING)), taken=Min("taken_at", filter=Q(state=State.TAKEN))
     )
     moments = [still["due"], still["taken"] + LEASE if still["taken"] else None]
+    for channel in set(left.filter(channel__in=shut).values_list("channel", flat=True).distinct()):
+        moments.append(
+            shut[channel] if isinstance(sender, Campaign) else min(shut[channel], now + ALERT_LOOKS_AFTER)
+        )
     if waits := [moment for moment in moments if moment is not None]:
         return Taken(again=max(min(waits), now + timedelta(seconds=1)))
     if isinstance(sender, Campaign):
@@ -314,74 +345,97 @@ class _Desk:
         self.presses: dict[tuple[str, str], Press] = {}
         self.unwritten: dict[str, Any] | None = None
 
-    def send(self, messages: Iterable[Message], *, clock: Callable[[], datetime]) -> None:
-        """Send the messages one by one until the sender is paused or the provider asks us to wait; the rest is given back."""
-        waiting = list(messages)
+    def send(self, taken: Taken, *, clock: Callable[[], datetime]) -> None:
+        """Send the messages one by one until the sender is paused; what is left, or could not leave now, is given back."""
+        waiting = list(taken.messages)
         done: list[uuid.UUID] = []
+        held: dict[uuid.UUID, tuple[datetime | None, str]] = {}
         try:
-            rest_until = self._work_off(waiting, done, clock=clock)
+            self._work_off(waiting, done, held, failing=taken.failing, clock=clock)
         finally:
             self._write_down()
-        self._hand_back(done, [message.pk for message in waiting], rest_until=rest_until)
+        held.update({message.pk: (None, "") for message in waiting})
+        self._hand_back(done, held)
 
     def _work_off(
-        self, waiting: list[Message], done: list[uuid.UUID], *, clock: Callable[[], datetime]
-    ) -> datetime | None:
-        """Move messages from waiting to done; return until when the provider wants to rest, if it does."""
+        self,
+        waiting: list[Message],
+        done: list[uuid.UUID],
+        held: dict[uuid.UUID, tuple[datetime | None, str]],
+        *,
+        failing: set[str],
+        clock: Callable[[], datetime],
+    ) -> None:
+        """Move messages from waiting to done, or to held with when they are due again and why."""
+        down: dict[str, tuple[datetime | None, str]] = {}
         while waiting:
             message = waiting[0]
+            if message.channel in down:
+                held[message.pk] = down[message.channel]
+                waiting.pop(0)
+                continue
             if not self._claim(message, now=clock()):
                 if not type(self.sender).objects.filter(pk=self.sender.pk, status="sending").exists():
-                    break
+                    return
                 done.append(message.pk)  # another worker was faster
                 waiting.pop(0)
                 continue
-            if not self._send_one(message, clock=clock):
-                return clock() + PROVIDER_REST
-            done.append(message.pk)
+            handed = hand_over(
+                message,
+                partial(self._written, message),
+                now=clock(),
+                may_end_outage=message.channel in failing,
+            )
+            again = self._record(message, handed, now=clock())
+            if again is None:
+                done.append(message.pk)
+            else:
+                held[message.pk] = again
+            if not handed.is_providers:
+                failing.discard(message.channel)
+            else:
+                failing.add(message.channel)
+                if again is not None:
+                    asked = handed.retry_after_seconds
+                    down[message.channel] = (clock() + timedelta(seconds=asked) if asked else None, "")
             waiting.pop(0)
+
+    def _written(self, message: Message) -> tuple[Rendered, None]:
+        is_offer = KINDS[message.kind].purpose == PROMOTIONAL
+        links = unsubscribe.links_for(message) if is_offer else None
+        return self._press(message).print(message.variables, links), None
+
+    def _record(self, message: Message, handed: Handed, *, now: datetime) -> tuple[datetime, str] | None:
+        """Write down what became of a claimed message; return when it is due again and why, if it did not leave and still may."""
+        if handed.status == MessageStatus.SENT:
+            self._sent(message, handed, now=now)
+            return None
+        if handed.over_budget and isinstance(self.sender, Campaign):
+            # An offer can wait for tomorrow's budget; a warning cannot, and staff see that it failed.
+            self._ended(message, MessageStatus.QUEUED, handed, back=1)
+            return budget.renewed_at(now), handed.code
+        if handed.status == MessageStatus.QUEUED and (handed.is_providers or message.tries_left > 1):
+            # A provider that is down costs no try.
+            self._ended(message, MessageStatus.QUEUED, handed, back=1 if handed.is_providers else 0)
+            asked = handed.retry_after_seconds
+            return now + (timedelta(seconds=asked) if asked is not None else REST), handed.code
+        status = MessageStatus.FAILED if handed.status == MessageStatus.QUEUED else handed.status
+        is_to_resend = status == MessageStatus.MAYBE_SENT and not message.was_resent
+        self._ended(message, status, handed, due=now + outbox.RESEND_AFTER if is_to_resend else None)
+        if handed.refusal:
+            address_news.learn_from_refusal(message, handed.refusal)
         return None
 
-    def _send_one(self, message: Message, *, clock: Callable[[], datetime]) -> bool:
-        """Hand one claimed message to its provider and record what became of it; False when the provider takes nothing now."""
-        try:
-            is_offer = KINDS[message.kind].purpose == PROMOTIONAL
-            links = unsubscribe.links_for(message) if is_offer else None
-            rendered = self._press(message).print(message.variables, links)
-            if message.channel == SMS:
-                budget.spend(message, segments=rendering.sms_segments(rendered.text), now=clock())
-            receipt = sender_for(message.channel).send(outbox.envelope_of(message, rendered))
-        except Unavailable as error:
-            # Nobody's fault but the provider's: it costs no try, and the campaign waits.
-            self._ended(message, MessageStatus.QUEUED, error.code, error.text, back=1)
-            return False
-        except OutcomeUnknown as error:
-            due = None if message.was_resent else clock() + outbox.RESEND_AFTER
-            self._ended(message, MessageStatus.MAYBE_SENT, error.code, error.text, due=due)
-        except Suppressed as error:
-            self._ended(message, MessageStatus.SUPPRESSED, error.code, error.text)
-            address_news.learn_from_refusal(message, error)
-        except Rejected as error:
-            self._ended(message, MessageStatus.FAILED, error.code, error.text)
-            address_news.learn_from_refusal(message, error)
-        except budget.BudgetExceeded as error:
-            self._ended(message, MessageStatus.FAILED, error.code, str(error.message))
-        except (LookupError, ValueError, TypeError) as error:
-            logger.exception("Message %s cannot be written", message.pk)
-            self._ended(message, MessageStatus.FAILED, "not_writable", f"{type(error).__name__}: {error}")
-        else:
-            self._sent(message, receipt, rendered, now=clock())
-        return True
-
-    def _sent(self, message: Message, receipt: Any, rendered: Rendered, *, now: datetime) -> None:
+    def _sent(self, message: Message, handed: Handed, *, now: datetime) -> None:
+        assert handed.receipt and handed.rendered  # of what was sent
         # The HTML is not kept for each: the frozen words and the values give it again.
         self.unwritten = {
             "id": message.pk,
-            "provider": receipt.provider,
-            "ref": receipt.provider_ref,
+            "provider": handed.receipt.provider,
+            "ref": handed.receipt.provider_ref,
             "now": now,
-            "subject": rendered.subject,
-            "text": rendered.text,
+            "subject": handed.rendered.subject,
+            "text": handed.rendered.text,
         }
 
     def _claim(self, message: Message, *, now: datetime) -> bool:
@@ -399,28 +453,17 @@ class _Desk:
             self.unwritten = None
 
     def _ended(
-        self,
-        message: Message,
-        status: str,
-        code: str,
-        text: str,
-        *,
-        due: datetime | None = None,
-        back: int = 0,
+        self, message: Message, status: str, handed: Handed, *, due: datetime | None = None, back: int = 0
     ) -> None:
-        self._execute(
-            ENDED, id=message.pk, status=status, code=code[:60], text=text[:500], due=due, back=back
-        )
+        values = {"code": handed.code[:60], "text": handed.text[:500], "due": due, "back": back}
+        self._execute(ENDED, id=message.pk, status=status, **values)
 
-    def _hand_back(
-        self, done: list[uuid.UUID], waiting: list[uuid.UUID], *, rest_until: datetime | None
-    ) -> None:
-        Recipient.objects.filter(message_id__in=done, state=State.TAKEN).update(state=State.HANDED_ON)
-        Recipient.objects.filter(message_id__in=waiting, state=State.TAKEN).update(
-            state=State.WAITING, due_at=rest_until
-        )
-        if rest_until is not None and isinstance(self.sender, Campaign):
-            Campaign.objects.filter(pk=self.sender.pk).update(next_slot_at=rest_until)
+    def _hand_back(self, done: list[uuid.UUID], held: dict[uuid.UUID, tuple[datetime | None, str]]) -> None:
+        taken = Recipient.objects.filter(state=State.TAKEN)
+        taken.filter(message_id__in=done).update(state=State.HANDED_ON)
+        for due_at, reason in set(held.values()):
+            these = [pk for pk, given in held.items() if given == (due_at, reason)]
+            taken.filter(message_id__in=these).update(state=State.WAITING, due_at=due_at, reason=reason[:60])
 
     def _press(self, message: Message) -> Press:
         known = (message.channel, message.language)

@@ -24,6 +24,7 @@ PREMIUM = (
     phonenumbers.PhoneNumberType.UAN,
 )
 BY_STAFF = "staff_message"
+ENDS_WITH_DAY = ("sms_budget_number", "sms_budget_prefix", "sms_budget_country", "sms_budget_day")
 
 
 class BudgetExceeded(DomainError):
@@ -131,6 +132,11 @@ def spend(message: Message, *, segments: int, now: datetime) -> None:
         )
         if share == SmsShare.OTHER:
             _trip(message.to, now=now)
+
+
+def renewed_at(now: datetime) -> datetime:
+    """Return when the budgets of this day end and those of the next begin, which is midnight UTC."""
+    return now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
 
 
 def block_of(phone: str) -> str:

@@ -34,6 +34,25 @@ def may_try(channel: str, *, now: datetime) -> bool:
     return True
 
 
+def shut(*, now: datetime) -> dict[str, datetime]:
+    """Return the channels whose providers are left alone now, each with the time of its next try."""
+    return {
+        channel: next_try_at or now + timedelta(seconds=LONGEST_WAIT_SECONDS)
+        for channel, next_try_at in Outage.objects.filter(since__isnull=False).values_list(
+            "channel", "next_try_at"
+        )
+        if next_try_at is None or next_try_at > now
+    }
+
+
+def failing() -> dict[str, bool]:
+    """Return the channels whose last call was the provider's failure: True where that is an outage, so that one may try at a time."""
+    return {
+        channel: since is not None
+        for channel, since in Outage.objects.filter(failures__gt=0).values_list("channel", "since")
+    }
+
+
 def note_failure(channel: str, error: SendError, *, now: datetime) -> bool:
     """Count a failure that is the provider's, and say whether the channel's messages wait from here on. In a transaction."""
     Outage.objects.bulk_create([Outage(channel=channel)], ignore_conflicts=True)

@@ -30,20 +30,9 @@ from communications.models import (
     Outage,
     TemplateVersion,
 )
-from communications.senders import sender_for
-from communications.senders.base import (
-    Attachment,
-    CalendarEntry,
-    Envelope,
-    OutcomeUnknown,
-    Receipt,
-    Rejected,
-    Sender,
-    Suppressed,
-    Unavailable,
-    refuse_open_transaction,
-)
-from communications.services import address_news, budget, consent, outages, quiet, unsubscribe
+from communications.senders.base import CalendarEntry, refuse_open_transaction
+from communications.services import address_news, consent, outages, quiet, unsubscribe
+from communications.services.handover import Handed, hand_over
 from communications.services.wording import version_for
 from foundation import audit
 from foundation.errors import DomainError, InvalidInput
@@ -202,7 +191,7 @@ def send(message_id: str | uuid.UUID, *, now: datetime) -> Message | None:
     message = _claim(message_id, now=now)
     if message is None:
         return None
-    kind, purpose = KINDS[message.kind], purpose_of(message)
+    purpose = purpose_of(message)
     if purpose == PROMOTIONAL:
         later = quiet.next_allowed(now, timezone=message.timezone)
         if later > now:
@@ -212,40 +201,35 @@ def send(message_id: str | uuid.UUID, *, now: datetime) -> Message | None:
         return _record_suppressed(message, verdict.reason, verdict.words)
     if not _still_holds(message.condition):
         return _record_suppressed(message, NO_LONGER_TRUE, str(_("What it tells is not true any more.")))
-    try:
-        check_address(message.channel, message.to)
-        version = _words_of(message)
-        rendered = rendering.render(
-            version,
-            kind=kind,
-            channel=message.channel,
-            language=message.language,
-            variables=message.variables,
-            has_qr=bool(message.qr_text),
-            links=unsubscribe.links_for(message) if kind.purpose == PROMOTIONAL else None,
-        )
-        sender, envelope = sender_for(message.channel), envelope_of(message, rendered)
-        receipt = _taken_before(message, sender, envelope)
-        if receipt is None:
-            if message.channel == SMS:
-                budget.spend(message, segments=rendering.sms_segments(rendered.text), now=now)
-            receipt = sender.send(envelope)
-    except OutcomeUnknown as error:
-        return _record_unknown(message, error, now=now)
-    except Unavailable as error:
-        return _record_unavailable(message, error, now=now)
-    except Suppressed as error:
-        return _record_refused(message, error, status=MessageStatus.SUPPRESSED)
-    except Rejected as error:
-        return _record_refused(message, error, status=MessageStatus.FAILED)
-    except budget.BudgetExceeded as error:
-        return _record_failed(message, error.code, str(error.message))
-    except InvalidInput as error:
-        return _record_failed(message, "bad_address", str(error.message))
-    except (LookupError, ValueError, TypeError) as error:
-        logger.exception("Message %s cannot be written", message.pk)
-        return _record_failed(message, "not_writable", f"{type(error).__name__}: {error}")
-    return _record_sent(message, receipt, version, rendered, now=now)
+    handed = hand_over(
+        message,
+        lambda: _written(message),
+        now=now,
+        is_resend=message.was_resent,
+        may_end_outage=getattr(message, "provider_has_failed", False),
+    )
+    if handed.status == MessageStatus.SENT:
+        return _record_sent(message, handed, now=now)
+    if handed.status == MessageStatus.QUEUED:
+        return _record_unavailable(message, handed, now=now)
+    if handed.status == MessageStatus.MAYBE_SENT:
+        return _record_unknown(message, handed, now=now)
+    return _record_refused(message, handed)
+
+
+def _written(message: Message) -> tuple[rendering.Rendered, Any]:
+    check_address(message.channel, message.to)
+    kind, words = KINDS[message.kind], _words_of(message)
+    rendered = rendering.render(
+        words,
+        kind=kind,
+        channel=message.channel,
+        language=message.language,
+        variables=message.variables,
+        has_qr=bool(message.qr_text),
+        links=unsubscribe.links_for(message) if kind.purpose == PROMOTIONAL else None,
+    )
+    return rendered, words
 
 
 def purpose_of(message: Message) -> str:
@@ -325,63 +309,6 @@ def _wait_for_provider(message: Message, *, now: datetime) -> None:
     message.save(update_fields=["due_at", "error_code", "error_text"])
 
 
-def _taken_before(message: Message, sender: Sender, envelope: Envelope) -> Receipt | None:
-    """Before the one resend, ask the provider whether it has the first one. Raises Unavailable when it does not say."""
-    if not message.was_resent:
-        return None
-    found = sender.find(envelope, since=message.queued_at)
-    if not found:
-        return None
-    refs = [receipt.provider_ref for receipt in found]
-    others = set(
-        Message.objects.filter(provider_ref__in=refs)
-        .exclude(pk=message.pk)
-        .values_list("provider_ref", flat=True)
-    )
-    for receipt in found:
-        if receipt.provider_ref not in others:
-            DeliveryEvent.objects.get_or_create(
-                event_id=f"found:{message.pk}:{receipt.provider_ref}"[:200],
-                defaults={
-                    "message": message,
-                    "kind": "found",
-                    "detail": str(_("The provider had taken the first one, so it was not sent again.")),
-                },
-            )
-            return receipt
-    return None
-
-
-def envelope_of(message: Message, rendered: rendering.Rendered) -> Envelope:
-    """Return the message as it is handed to a sender."""
-    return Envelope(
-        message_id=str(message.pk),
-        to=message.to,
-        to_name=message.to_name,
-        subject=f"{_('Test')}: {rendered.subject}"
-        if message.dedupe_key.startswith("test:")
-        else rendered.subject,
-        text=rendered.text,
-        html=rendered.html,
-        calendar=CalendarEntry.from_json(message.calendar) if message.calendar else None,
-        qr_text=message.qr_text,
-        attachments=_attachments(message),
-        headers=unsubscribe.headers_for(message) if KINDS[message.kind].purpose == PROMOTIONAL else {},
-    )
-
-
-def _attachments(message: Message) -> list[Attachment]:
-    """Make the files that the message names. Without them the message still leaves: what it tells matters more."""
-    maker, _colon, name = message.attachment.partition(":")
-    if not maker:
-        return []
-    try:
-        return import_string(settings.MESSAGE_ATTACHMENTS[maker])(name)
-    except Exception:
-        logger.exception("Message %s leaves without its attachment", message.pk)
-        return []
-
-
 def _locked(message: Message) -> Message:
     return Message.objects.select_for_update().get(pk=message.pk)
 
@@ -391,14 +318,13 @@ def _is_ours(message: Message, attempt: int) -> bool:
     return message.attempts == attempt
 
 
-def _record_sent(
-    sent: Message, receipt: Receipt, version: TemplateVersion, rendered: rendering.Rendered, *, now: datetime
-) -> Message:
-    kind = KINDS[sent.kind]
+def _record_sent(sent: Message, handed: Handed, *, now: datetime) -> Message:
+    kind, words, receipt, rendered = KINDS[sent.kind], handed.words, handed.receipt, handed.rendered
+    assert receipt and rendered  # of what was sent
     if kind.secrets:
         hidden = rendering.hide_secrets(sent.variables, kind)
         rendered = rendering.render(
-            version,
+            words,
             kind=kind,
             channel=sent.channel,
             language=sent.language,
@@ -408,7 +334,7 @@ def _record_sent(
     changes: dict[str, Any] = {
         "provider": receipt.provider,
         "provider_ref": receipt.provider_ref,
-        "template_version": version if isinstance(version, TemplateVersion) else None,
+        "template_version": words if isinstance(words, TemplateVersion) else None,
         "subject": rendered.subject,
         "body_text": rendered.text,
         "body_html": rendered.html,
@@ -417,7 +343,6 @@ def _record_sent(
         "error_code": "",
         "error_text": "",
     }
-    _provider_answered(sent)
     still_ours = Message.objects.filter(pk=sent.pk, attempts=sent.attempts, status=MessageStatus.SENDING)
     if still_ours.update(status=MessageStatus.SENT, **changes):
         for name, value in {"status": MessageStatus.SENT, **changes}.items():
@@ -436,27 +361,13 @@ def _record_sent(
     return message
 
 
-def _provider_answered(message: Message) -> None:
-    if getattr(message, "provider_has_failed", False):
-        outages.note_answer(message.channel)
-
-
-def _record_refused(sent: Message, error: Rejected, *, status: str) -> Message:
-    """Record that the provider will not take the message, and what that says about its address."""
-    _provider_answered(sent)
+def _record_refused(sent: Message, handed: Handed) -> Message:
+    """Record that the message cannot leave, and what the provider's refusal says about its address."""
     with transaction.atomic(durable=True):
-        message = _end(sent, status, error.code, error.text)
-        address_news.learn_from_refusal(message, error)
-        if message.status == status:
-            fall_back(message)
-    return message
-
-
-def _record_failed(sent: Message, code: str, text: str) -> Message:
-    """Record that the message cannot leave, before its provider was asked."""
-    with transaction.atomic(durable=True):
-        message = _end(sent, MessageStatus.FAILED, code, text)
-        if message.status == MessageStatus.FAILED:
+        message = _end(sent, handed.status, handed.code, handed.text)
+        if handed.refusal:
+            address_news.learn_from_refusal(message, handed.refusal)
+        if message.status == handed.status:
             fall_back(message)
     return message
 
@@ -498,28 +409,26 @@ def _record_quiet(sent: Message, later: datetime) -> Message:
     return message
 
 
-def _record_unavailable(sent: Message, error: Unavailable, *, now: datetime) -> Message:
+def _record_unavailable(sent: Message, handed: Handed, *, now: datetime) -> Message:
     with transaction.atomic(durable=True):
         message = _locked(sent)
-        is_ours = message.status == MessageStatus.SENDING and _is_ours(message, sent.attempts)
-        waits = outages.note_failure(message.channel, error, now=now) if error.is_providers else False
-        if not is_ours:
+        if message.status != MessageStatus.SENDING or not _is_ours(message, sent.attempts):
             return message
-        message.error_code, message.error_text = error.code, error.text
+        message.error_code, message.error_text = handed.code, handed.text
         if message.was_resent:
             # The first one may have left, so that is what it stays; the resend did not, so it is still to come.
             change_status(message, MessageStatus.MAYBE_SENT, MESSAGE_TRANSITIONS)
             message.was_resent = not message.tries_left
-            message.due_at = now + _wait(message, error) if message.tries_left else None
+            message.due_at = now + _wait(message, handed) if message.tries_left else None
             if message.due_at:
                 _defer_sending(message, at=message.due_at)
-        elif waits:
+        elif handed.is_outage:
             change_status(message, MessageStatus.QUEUED, MESSAGE_TRANSITIONS)
             message.tries_left += 1
             _wait_for_provider(message, now=now)
         elif message.tries_left:
             change_status(message, MessageStatus.QUEUED, MESSAGE_TRANSITIONS)
-            message.due_at = now + _wait(message, error)
+            message.due_at = now + _wait(message, handed)
             _defer_sending(message, at=message.due_at)
         else:
             change_status(message, MessageStatus.FAILED, MESSAGE_TRANSITIONS)
@@ -529,20 +438,19 @@ def _record_unavailable(sent: Message, error: Unavailable, *, now: datetime) -> 
     return message
 
 
-def _wait(message: Message, error: Unavailable) -> timedelta:
+def _wait(message: Message, handed: Handed) -> timedelta:
     """Return how long to wait: what the provider asked for, or our own steps; spread, so that not all come at once."""
     step = BACKOFF_SECONDS[min(TRIES - message.tries_left, len(BACKOFF_SECONDS)) - 1]
-    if error.retry_after_seconds is not None:
-        return timedelta(seconds=error.retry_after_seconds + random.uniform(0, 5))  # noqa: S311 - only to spread the load
+    if handed.retry_after_seconds is not None:
+        return timedelta(seconds=handed.retry_after_seconds + random.uniform(0, 5))  # noqa: S311 - only to spread the load
     return timedelta(seconds=step * random.uniform(1 - JITTER, 1 + JITTER))  # noqa: S311
 
 
-def _record_unknown(sent: Message, error: OutcomeUnknown, *, now: datetime) -> Message:
+def _record_unknown(sent: Message, handed: Handed, *, now: datetime) -> Message:
     with transaction.atomic(durable=True):
         message = _locked(sent)
-        outages.note_failure(message.channel, error, now=now)
         if message.status == MessageStatus.SENDING and _is_ours(message, sent.attempts):
-            _mark_maybe_sent(message, error.code, error.text, now=now)
+            _mark_maybe_sent(message, handed.code, handed.text, now=now)
     return message
 
 

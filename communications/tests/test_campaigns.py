@@ -15,8 +15,8 @@ from communications import rendering
 from communications.campaigns import dispatch, people, results, steps, words
 from communications.campaigns.press import Press
 from communications.catalogue import KINDS
-from communications.models import Campaign, CampaignStatus, Message, OwnWords, Recipient
-from communications.services import outbox, quiet, wording
+from communications.models import Campaign, CampaignStatus, Message, Outage, OwnWords, Recipient
+from communications.services import outages, outbox, quiet, wording
 from communications.services.wording import Draft
 from communications.tests.crowd import (
     NOON,
@@ -53,6 +53,15 @@ def statuses() -> Counter[str]:
 
 def receivers(wire: Any) -> Counter[str]:
     return Counter(mail["personalizations"][0]["to"][0]["email"] for mail in wire.received)
+
+
+def slices(campaign: Campaign, clock: Clock, count: int) -> datetime | None:
+    """Send a batch so many times, a moment apart, and return when the last one wants to go on."""
+    again = None
+    for _slice in range(count):
+        again = dispatch.send_for(campaign, seconds=0, clock=clock)
+        clock.now += timedelta(milliseconds=50)
+    return again
 
 
 def prepared(**given: Any) -> Campaign:
@@ -136,15 +145,15 @@ def test_a_killed_chooser_goes_on_where_it_was(monkeypatch: pytest.MonkeyPatch) 
 
 def test_pausing_takes_effect_before_the_next_message(wire: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     campaign = prepared()
-    original = dispatch._Desk._send_one
+    original = dispatch.hand_over
 
-    def pause_after_two(desk: Any, message: Message, **more: Any) -> bool:
-        done = original(desk, message, **more)
+    def pause_after_two(message: Message, *given: Any, **more: Any) -> Any:
+        handed = original(message, *given, **more)
         if len(wire.received) == 2:
             steps.pause(campaign, reason="A mistake in the text", by=None)
-        return done
+        return handed
 
-    monkeypatch.setattr(dispatch._Desk, "_send_one", pause_after_two)
+    monkeypatch.setattr(dispatch, "hand_over", pause_after_two)
     assert dispatch.send_for(campaign, seconds=5, clock=Clock()) is None
     assert len(wire.received) == 2
     steps.pause(campaign, reason="again", by=None)  # a second press
@@ -217,14 +226,99 @@ def test_quiet_hours_hold_a_recipient_until_the_morning(wire: Any, monkeypatch: 
 
 def test_a_provider_that_is_down_costs_no_try_and_the_campaign_waits(wire: Any) -> None:
     campaign = prepared()
-    wire.answers = [503]
+    wire.answers = [503] * 20
     clock = Clock()
-    dispatch.send_for(campaign, seconds=0, clock=clock)
+    again = slices(campaign, clock, 20)
+    assert len(wire.received) == outages.OPENS_AFTER  # and then nobody asks it any more
+    outage = Outage.objects.get(channel="email")
+    assert outage.since and again == outage.next_try_at
     assert statuses() == {"queued": 7}
     assert Message.objects.filter(tries_left=outbox.TRIES).count() == 7
-    assert dispatch.send_for(campaign, seconds=1, clock=clock) == NOON + dispatch.PROVIDER_REST
-    run_out(campaign, now=NOON + dispatch.PROVIDER_REST + timedelta(seconds=1))
+    # When the next try is due, one goes, and its failure is the only one.
+    assert again is not None
+    clock.now = again
+    slices(campaign, clock, 5)
+    assert len(wire.received) == outages.OPENS_AFTER + 1
+    wire.answers, wire.received = [], []
+    run_out(campaign, now=clock.now + timedelta(minutes=2))
     assert statuses() == {"sent": 7}
+    assert receivers(wire) == Counter(Crowd.addresses)
+    assert Outage.objects.get(channel="email").since is None
+
+
+def test_what_a_campaign_learns_of_a_provider_holds_for_every_message(wire: Any) -> None:
+    wording.install_default_templates()
+    campaign, clock = prepared(), Clock()
+    wire.answers = [503] * outages.OPENS_AFTER
+    slices(campaign, clock, 10)
+    news = outbox.queue_message(
+        kind="welcome",
+        channel="email",
+        to="ada@example.com",
+        variables=dict(KINDS["welcome"].sample),
+        dedupe_key="welcome:ada",
+    )
+    assert news is not None
+    Message.objects.filter(pk=news.pk).update(due_at=NOON)
+    outbox.send(news.pk, now=NOON + timedelta(seconds=1))
+    news.refresh_from_db()
+    assert (news.status, news.error_code, len(wire.received)) == ("queued", outages.WAITING, 5)
+    # It asks when the next try is due, is answered, and the campaign goes on at once.
+    due = Outage.objects.get(channel="email").next_try_at
+    assert due is not None
+    outbox.sweep(now=due)
+    outbox.send(news.pk, now=due)
+    run_out(campaign, now=due)
+    assert statuses() == {"sent": 8}
+
+
+def test_one_channels_outage_does_not_hold_the_other(wire: Any) -> None:
+    Outage.objects.create(channel="sms", failures=9, since=NOON, next_try_at=NOON + timedelta(seconds=200))
+    campaign, clock = prepared(by_sms=True), Clock()
+    Recipient.objects.filter(channel="sms").delete()
+    Recipient.objects.create(
+        campaign=campaign, channel="sms", address="+447700900123", language="en", timezone="Europe/London"
+    )
+    consenting(*Crowd.addresses, "+447700900123")
+    again = slices(campaign, clock, 5)
+    assert again == NOON + timedelta(seconds=200)
+    assert receivers(wire) == Counter(Crowd.addresses)
+    campaign.refresh_from_db()
+    assert campaign.status == CampaignStatus.SENDING  # somebody still waits
+    run_out(campaign, now=again)
+    assert [message["To"] for message in wire.received[7:]] == ["+447700900123"]
+
+
+def test_a_wait_that_a_provider_names_is_kept(wire: Any) -> None:
+    campaign, clock = prepared(), Clock()
+    wire.answers = [202, {"status": 429, "headers": {"Retry-After": "600"}}]
+    dispatch.send_for(campaign, seconds=0, clock=clock)
+    for minute in range(1, 10):
+        clock.now = NOON + timedelta(minutes=minute)
+        dispatch.send_for(campaign, seconds=0, clock=clock)
+    assert len(wire.received) == 2
+    run_out(campaign, now=NOON + timedelta(minutes=10))
+    assert statuses() == {"sent": 7} and len(wire.received) == 8
+
+
+def test_offers_over_the_budget_wait_for_the_next_days(wire: Any, settings: Any) -> None:
+    settings.SMS_LIMITS = {**settings.SMS_LIMITS, "offers": (9, 9, 9, 2)}
+    Crowd.addresses = [f"+44770090012{number}" for number in range(5)]
+    consenting(*Crowd.addresses)
+    campaign = prepared(by_email=False, by_sms=True)
+    run_for = Clock()
+    days = []
+    for _day in range(3):
+        before = len(wire.received)
+        again = slices(campaign, run_for, 20)
+        days.append(len(wire.received) - before)
+        if again is None:
+            break
+        waiting = Recipient.objects.filter(state="waiting")
+        assert set(waiting.values_list("reason", flat=True)) == {"sms_budget_day"}
+        run_for.now = again.replace(hour=12)  # by midnight UTC it is quiet in London
+    assert days == [2, 2, 1]
+    assert Counter(message["To"] for message in wire.received) == Counter(Crowd.addresses)
 
 
 def test_a_refused_address_fails_alone_and_a_lost_answer_is_not_repeated(wire: Any) -> None:
