@@ -417,3 +417,8 @@ KINDS: dict[str, Kind] = {
     )
 }
 KIND_CHOICES = [(kind.code, kind.label) for kind in KINDS.values()]
+
+
+def kind_choices() -> list[tuple[str, Any]]:
+    """Return what a field of kinds may hold. Fields name this function, so that a new kind needs no migration."""
+    return KIND_CHOICES

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -26,17 +26,26 @@ TRIED = (
 # Reasons of messages that are not sent on purpose which are the person's own no.
 OPTED_OUT = ("no_consent", "opted_out")
 
-NOTED = """(
+MOST_DAYS = 93  # longer periods are counted by month
+DAYS = """(
     SELECT * FROM communications_messagecount WHERE {where}
     UNION ALL SELECT * FROM communications_messagecountchange WHERE {where}
 ) AS noted"""
+# Whole months from their own counts, the days before and after them and what was not added yet from the others.
+MONTHS = """(
+    SELECT * FROM communications_messagemonth WHERE {where} AND day >= %(first_month)s AND day < %(end_month)s
+    UNION ALL SELECT * FROM communications_messagecount WHERE {where} AND day < %(first_month)s
+    UNION ALL SELECT * FROM communications_messagecount WHERE {where} AND day >= %(end_month)s
+    UNION ALL SELECT * FROM communications_messagecountchange WHERE {where}
+) AS noted"""
+MONTH = "date_trunc('month', day)::date"
 # Never more than the figures need, or years would be a million rows. Small integers are added much faster than decimals.
 SUMMARY = """
-SELECT day, channel, kind, status, reason, delay_seconds, NULL AS currency, sum(messages::integer), 0::bigint, 0::numeric, 0::numeric
-FROM {noted} GROUP BY GROUPING SETS ((day, status, delay_seconds), (channel, kind, status, delay_seconds), (status, reason))
+SELECT {when}, channel, kind, status, reason, delay_seconds, NULL AS currency, sum(messages::integer), 0::bigint, 0::numeric, 0::numeric
+FROM {noted} GROUP BY GROUPING SETS (({when}, status, delay_seconds), (channel, kind, status, delay_seconds), (status, reason))
 UNION ALL
-SELECT day, channel, kind, NULL, NULL, 0, currency, 0, sum(segments::integer), sum(price), sum(estimated_price)
-FROM {noted} WHERE currency <> '' OR segments <> 0 GROUP BY GROUPING SETS ((day, currency), (channel, kind, currency))
+SELECT {when}, channel, kind, NULL, NULL, 0, currency, 0, sum(segments::integer), sum(price), sum(estimated_price)
+FROM {noted} WHERE currency <> '' OR segments <> 0 GROUP BY GROUPING SETS (({when}, currency), (channel, kind, currency))
 """
 WHOLE = """
 SELECT day, channel, kind, status, reason, 0, currency, sum(messages), sum(segments), sum(price), sum(estimated_price)
@@ -107,7 +116,11 @@ class Tally:
 
 @dataclass(frozen=True)
 class Analytics:
-    """The counts of whole days [first, last] in `zone`. `by_day` has every day that has a message, in order."""
+    """The counts of whole days [first, last] in `zone`. `begins` and `ends` are the first and the last of them that anything is counted on.
+
+    `by_day` has every day that has a message; where `is_by_month`, it has months, by their first day, of which only the days in the
+    period are counted.
+    """
 
     first: date | None
     last: date | None
@@ -116,6 +129,9 @@ class Analytics:
     by_channel: dict[str, Tally]
     by_kind: dict[str, Tally]
     by_day: dict[date, Tally]
+    begins: date | None = None
+    ends: date | None = None
+    is_by_month: bool = False
 
     def starts_at(self, day: date) -> datetime:
         """The instant at which the day begins where the operator is. A day's messages are those queued from then, before the next."""
@@ -127,9 +143,13 @@ def analytics(
 ) -> Analytics:
     """Return what became of the messages queued on the operator's days from `first` to `last`, both whole; None is without end.
 
-    One statement reads the counts and what was not added to them yet, so the numbers are those of the log at one moment.
+    One statement reads the counts and what was not added to them yet, so the numbers are those of the log at one moment. More than
+    MOST_DAYS from the first that has messages to the last are counted by month.
     """
-    found = Analytics(first, last, ZoneInfo(counted_zone()), Tally(), {}, {}, {})
+    begins, ends = _extent(first, last)
+    is_by_month = begins is not None and ends is not None and (ends - begins).days >= MOST_DAYS
+    found = Analytics(first, last, ZoneInfo(counted_zone()), Tally(), {}, {}, {}, begins, ends, is_by_month)
+    statement = SUMMARY.replace("{when}", MONTH if is_by_month else "day")
     for (
         day,
         channel_code,
@@ -142,7 +162,7 @@ def analytics(
         segments,
         price,
         estimated,
-    ) in _counted(SUMMARY, first=first, last=last, channel=channel, kind=kind):
+    ) in _counted(statement, first=first, last=last, channel=channel, kind=kind, is_by_month=is_by_month):
         if reason is not None:
             if status == MessageStatus.SUPPRESSED and messages:
                 found.total.reasons[reason] += int(messages)
@@ -170,6 +190,23 @@ def analytics(
     return found
 
 
+def _extent(first: date | None, last: date | None) -> tuple[date | None, date | None]:
+    """Return the first and the last day of the period that anything is counted on."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT min(day), max(day) FROM (
+                SELECT min(day) AS day FROM communications_messagecount WHERE day >= %(first)s AND day <= %(last)s
+                UNION ALL SELECT max(day) FROM communications_messagecount WHERE day >= %(first)s AND day <= %(last)s
+                UNION ALL SELECT day FROM communications_messagecountchange WHERE day >= %(first)s AND day <= %(last)s
+            ) AS days
+            """,
+            {"first": first or date.min, "last": last or date.max},
+        )
+        begins, ends = cursor.fetchone()
+        return begins, ends
+
+
 def _drop_empty(tallies: dict[Any, Tally]) -> None:
     """Forget whose messages all went elsewhere since the counts were folded."""
     for key in [key for key, tally in tallies.items() if not tally.total]:
@@ -186,13 +223,31 @@ def counted_rows(
 
 
 def _counted(
-    statement: str, *, first: date | None, last: date | None, channel: str, kind: str
+    statement: str,
+    *,
+    first: date | None,
+    last: date | None,
+    channel: str,
+    kind: str,
+    is_by_month: bool = False,
 ) -> list[tuple[Any, ...]]:
     values = {"first": first, "last": last, "channel": channel, "kind": kind}
     tests = {"first": "day >= %(first)s", "last": "day <= %(last)s", "channel": "channel = %(channel)s", "kind": "kind = %(kind)s"}  # fmt: skip
     conditions = ["true", *(test for name, test in tests.items() if values[name])]
-    noted = NOTED.format(where=" AND ".join(conditions))
+    noted = (MONTHS if is_by_month else DAYS).format(where=" AND ".join(conditions))
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SET LOCAL work_mem = '64MB'")  # years of days in memory, not sorted on disk
-        cursor.execute(statement.format(noted=noted), values)
+        cursor.execute(
+            statement.format(noted=noted),
+            {
+                **values,
+                "first_month": _first_month(first) if first else date.min,
+                "end_month": (last + timedelta(days=1)).replace(day=1) if last else date.max,
+            },
+        )
         return cursor.fetchall()
+
+
+def _first_month(day: date) -> date:
+    """Return the first day of the first month that begins on this day or after it."""
+    return day if day.day == 1 else (day.replace(day=1) + timedelta(days=32)).replace(day=1)

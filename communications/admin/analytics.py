@@ -36,6 +36,7 @@ PERIODS = [
     ("7", gettext_lazy("7 days")),
     ("30", gettext_lazy("30 days")),
     ("90", gettext_lazy("90 days")),
+    ("365", gettext_lazy("365 days")),
     ("all", gettext_lazy("All")),
 ]
 NOTHING = "-"
@@ -130,7 +131,7 @@ class AnalyticsAdmin(ReadOnlyAdmin):
         today = timezone.now().astimezone(ZoneInfo(counted_zone())).date()
         period = request.GET.get("period", "")
         asked = {name: request.GET.get(name, "") for name in ("first", "last", "channel", "kind")}
-        if period in ("1", "7", "30", "90"):
+        if period in ("1", "7", "30", "90", "365"):
             asked |= {"first": str(today - timedelta(days=int(period) - 1)), "last": str(today)}
         elif period == "all":
             asked |= {"first": "", "last": ""}
@@ -149,7 +150,7 @@ class AnalyticsAdmin(ReadOnlyAdmin):
         if request.GET.get("format") == "csv" and form.is_valid():
             return self._csv(request, found, chosen)
         links = Links(found, channel=chosen.get("channel", ""), kind=chosen.get("kind", ""))
-        chart = bars_over(found.by_day, first=found.first, last=found.last)
+        chart = bars_over(found)
         kept = {name: value for name, value in asked.items() if value and name in ("channel", "kind")}
         context = {
             **self.admin_site.each_context(request),

@@ -10,10 +10,11 @@ from django.utils import formats
 from django.utils.translation import gettext as _
 
 from communications.models import MessageStatus
-from communications.queries import Tally
+from communications.queries import MOST_DAYS, Analytics, Tally
 
 HEIGHT = 100.0
-MOST_DAYS, MOST_WEEKS = 62, 62 * 7
+# Spans of so many days are drawn by day, by week; longer ones are counted by month.
+BY_DAY, BY_WEEK = 62, MOST_DAYS
 # What a bar is stacked of, from below: its class in the stylesheet and the states in it.
 PARTS = {
     "delivered": (MessageStatus.DELIVERED,),
@@ -70,20 +71,22 @@ class Chart:
         return len(self.bars) <= 14
 
 
-def bars_over(by_day: dict[date, Tally], *, first: date | None, last: date | None) -> Chart:
-    """Draw every day, week or month from `first` to `last`; without them from the first day that has messages to the last one."""
-    first = first or min(by_day, default=None)
-    last = last or max(by_day, default=None)
-    if first is None or last is None or not by_day:
+def bars_over(found: Analytics) -> Chart:
+    """Draw every day, week or month of the period; of one without an end, or far beyond what there is, those that have messages."""
+    if found.begins is None or found.ends is None or not found.by_day:
         return Chart([], 0)
-    # A range far beyond what there is would be years of nothing.
-    first, last = max(first, min(by_day) - timedelta(days=366)), min(last, max(by_day) + timedelta(days=366))
-    bars = [Bar(begin, end, x) for x, (begin, end) in enumerate(_spans(first, last))]
+    year = timedelta(days=366)
+    first = max(found.first, found.begins - year) if found.first else found.begins
+    last = min(found.last, found.ends + year) if found.last else found.ends
+    bars = [
+        Bar(begin, end, x)
+        for x, (begin, end) in enumerate(_spans(first, last, is_by_month=found.is_by_month))
+    ]
     place = 0
-    for day in sorted(day for day in by_day if first <= day <= last):
+    for day in sorted(found.by_day):
         while bars[place].last < day:
             place += 1
-        bars[place].tally.merge(by_day[day])
+        bars[place].tally.merge(found.by_day[day])
     top = _round_up(max(bar.tally.total for bar in bars))
     for bar in bars:
         below = HEIGHT
@@ -95,12 +98,12 @@ def bars_over(by_day: dict[date, Tally], *, first: date | None, last: date | Non
     return Chart(bars, top)
 
 
-def _spans(first: date, last: date) -> Iterable[tuple[date, date]]:
+def _spans(first: date, last: date, *, is_by_month: bool) -> Iterable[tuple[date, date]]:
     days = (last - first).days + 1
     while first <= last:
-        if days <= MOST_DAYS:
+        if days <= BY_DAY and not is_by_month:
             end = first
-        elif days <= MOST_WEEKS:
+        elif days <= BY_WEEK and not is_by_month:
             end = first + timedelta(days=6 - first.weekday())
         else:
             end = (first.replace(day=1) + timedelta(days=32)).replace(day=1) - timedelta(days=1)

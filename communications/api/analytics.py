@@ -31,6 +31,7 @@ class AnalyticsView(APIView):
             channel=asked.get("channel", ""),
             kind=asked.get("kind", ""),
         )
+        over_time = sorted(found.by_day.items())
         return Response(
             {
                 "from": asked.get("from"),
@@ -42,7 +43,10 @@ class AnalyticsView(APIView):
                     {"channel": name, **_tally(one)} for name, one in sorted(found.by_channel.items())
                 ],
                 "kinds": [{"kind": name, **_tally(one)} for name, one in sorted(found.by_kind.items())],
-                "days": [{"day": day, **_tally(one)} for day, one in sorted(found.by_day.items())],
+                "days": [] if found.is_by_month else [{"day": day, **_tally(one)} for day, one in over_time],
+                "months": [{"month": f"{day:%Y-%m}", **_tally(one)} for day, one in over_time]
+                if found.is_by_month
+                else [],
             }
         )
 

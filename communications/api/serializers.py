@@ -105,6 +105,10 @@ class DayTally(TallyAnswer):
     day = serializers.DateField()
 
 
+class MonthTally(TallyAnswer):
+    month = serializers.CharField(help_text=_("Such as 2026-05. Only its days in the period are counted."))
+
+
 class AnalyticsAnswer(TallyAnswer):
     vars()["from"] = serializers.DateField(allow_null=True)
     to = serializers.DateField(allow_null=True)
@@ -112,4 +116,11 @@ class AnalyticsAnswer(TallyAnswer):
     suppressedReasons = serializers.DictField(child=serializers.IntegerField())
     channels = ChannelTally(many=True)
     kinds = KindTally(many=True)
-    days = DayTally(many=True, help_text=_("Days on which messages were queued, in order."))
+    days = DayTally(
+        many=True,
+        help_text=_("Days on which messages were queued, in order; empty for a period of more than 93 days."),
+    )
+    months = MonthTally(
+        many=True,
+        help_text=_("Months in which messages were queued, in order, for a longer period; else empty."),
+    )

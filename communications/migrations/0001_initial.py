@@ -6,6 +6,8 @@ import django.db.models.deletion
 from django.conf import settings
 from django.db import migrations, models
 
+import communications.catalogue
+
 
 class Migration(migrations.Migration):
     initial = True
@@ -25,18 +27,7 @@ class Migration(migrations.Migration):
                 (
                     "kind",
                     models.CharField(
-                        choices=[
-                            ("welcome", "Welcome"),
-                            ("verify_email", "Verify the e-mail address"),
-                            ("password_reset", "Password reset"),
-                            ("already_registered", "Somebody signed up with an address we know"),
-                            ("booking_confirmation", "Booking confirmed"),
-                            ("payment_confirmation", "Payment received"),
-                            ("cancellation", "Booking cancelled"),
-                            ("refund_issued", "Refund issued"),
-                            ("late_payment_refunded", "Payment came too late and is given back"),
-                            ("refund_failed", "Refund failed"),
-                        ],
+                        choices=communications.catalogue.kind_choices,
                         max_length=40,
                         verbose_name="kind",
                     ),
@@ -159,18 +150,7 @@ class Migration(migrations.Migration):
                 (
                     "kind",
                     models.CharField(
-                        choices=[
-                            ("welcome", "Welcome"),
-                            ("verify_email", "Verify the e-mail address"),
-                            ("password_reset", "Password reset"),
-                            ("already_registered", "Somebody signed up with an address we know"),
-                            ("booking_confirmation", "Booking confirmed"),
-                            ("payment_confirmation", "Payment received"),
-                            ("cancellation", "Booking cancelled"),
-                            ("refund_issued", "Refund issued"),
-                            ("late_payment_refunded", "Payment came too late and is given back"),
-                            ("refund_failed", "Refund failed"),
-                        ],
+                        choices=communications.catalogue.kind_choices,
                         max_length=40,
                         verbose_name="kind",
                     ),

@@ -24,7 +24,7 @@ AFTER = {
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("communications", "0006_kinds_about_changes"),
+        ("communications", "0004_message_attachment"),
     ]
 
     operations = [

@@ -108,7 +108,7 @@ def counted_fields():
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("communications", "0032_kinds"),
+        ("communications", "0031_campaign_rules"),
     ]
 
     operations = [

@@ -20,7 +20,7 @@ from communications.models.consent import (
     Suppression,
     SuppressionCause,
 )
-from communications.models.count import MessageCount, MessageCountChange
+from communications.models.count import MessageCount, MessageCountChange, MessageMonth
 from communications.models.message import MESSAGE_TRANSITIONS, DeliveryEvent, Message, MessageStatus, Outage
 from communications.models.own_words import OwnWords
 from communications.models.template import MessageTemplate, TemplateVersion
@@ -43,6 +43,7 @@ __all__ = [
     "Message",
     "MessageCount",
     "MessageCountChange",
+    "MessageMonth",
     "MessageStatus",
     "MessageTemplate",
     "Outage",

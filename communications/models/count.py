@@ -44,8 +44,22 @@ class MessageCount(_Counted):
         indexes = [models.Index(fields=["day"], condition=models.Q(messages=0), name="message_count_empty")]
 
 
+class MessageMonth(_Counted):
+    """The same by month: `day` is its first. What years are read from, and edges of months from MessageCount. Written by PostgreSQL only."""
+
+    class Meta:
+        verbose_name = _("message count of a month")
+        verbose_name_plural = _("message counts of months")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["day", "channel", "kind", "status", "reason", "delay_seconds", "currency"],
+                name="message_month_once",
+            )
+        ]
+
+
 class MessageCountChange(_Counted):
-    """What a statement changed in the counts, written by its trigger in the same transaction and folded into MessageCount later.
+    """What a statement changed in the counts, written by its trigger in the same transaction and folded into the two others later.
 
     Adding a row makes nobody wait for anybody; one counter for all would make every booking that writes a message wait for the others.
     """

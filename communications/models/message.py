@@ -8,7 +8,7 @@ from django.conf import settings
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from communications.catalogue import KIND_CHOICES
+from communications.catalogue import kind_choices
 from communications.models.channel import Channel
 from communications.models.template import TemplateVersion
 from foundation.transitions import Transitions
@@ -58,7 +58,7 @@ class Message(models.Model):
     """One message to one address: the outbox row. Written in the transaction of the fact that it tells."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    kind = models.CharField(_("kind"), max_length=40, choices=KIND_CHOICES)
+    kind = models.CharField(_("kind"), max_length=40, choices=kind_choices)
     channel = models.CharField(_("channel"), max_length=8, choices=Channel.choices)
     to = models.CharField(_("to"), max_length=254, db_index=True)
     to_name = models.CharField(_("name"), max_length=120, blank=True)

@@ -6,14 +6,14 @@ from django.conf import settings
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from communications.catalogue import KIND_CHOICES
+from communications.catalogue import kind_choices
 from communications.models.channel import Channel
 
 
 class MessageTemplate(models.Model):
     """The words for one kind of message, on one channel, in one language. The newest version is the one in use."""
 
-    kind = models.CharField(_("kind"), max_length=40, choices=KIND_CHOICES)
+    kind = models.CharField(_("kind"), max_length=40, choices=kind_choices)
     channel = models.CharField(_("channel"), max_length=8, choices=Channel.choices)
     language = models.CharField(_("language"), max_length=8, default="en")
 

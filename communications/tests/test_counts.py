@@ -13,8 +13,9 @@ from zoneinfo import ZoneInfo
 import pytest
 from django.db import connection, transaction
 
+from communications.admin.charts import bars_over
 from communications.models import Message, MessageCount, MessageCountChange, MessageStatus
-from communications.queries import analytics
+from communications.queries import MOST_DAYS, analytics
 from communications.services import counting
 
 LONDON = ZoneInfo("Europe/London")
@@ -84,9 +85,16 @@ def assert_equal_to_log(first: date | None = None, last: date | None = None, **f
     assert told.total.prices.get("USD", 0) == sum(row.price or 0 for row in rows)
     assert told.total.estimated.get("USD", 0) == sum(row.price or 0 for row in rows if row.is_price_estimated)
     assert told.total.segments == sum(row.segments or 0 for row in rows)
+    days = [row.queued_at.astimezone(LONDON).date() for row in rows]
+    assert told.is_by_month == (bool(days) and (told.ends - told.begins).days >= MOST_DAYS)  # type: ignore[operator]
     assert {day: tally.total for day, tally in told.by_day.items()} == Counter(
-        row.queued_at.astimezone(LONDON).date() for row in rows
+        day.replace(day=1) if told.is_by_month else day for day in days
     )
+    bars = bars_over(told).bars
+    assert [bar.tally.total for bar in bars] == [
+        sum(bar.first <= day <= bar.last for day in days) for bar in bars
+    ]
+    assert sum(bar.tally.total for bar in bars) == len(days)
     assert {kind: +tally.statuses for kind, tally in told.by_kind.items()} == {
         kind: Counter(row.status for row in rows if row.kind == kind) for kind in {row.kind for row in rows}
     }
@@ -104,8 +112,14 @@ def assert_equal_to_log(first: date | None = None, last: date | None = None, **f
 @pytest.mark.django_db
 def test_the_numbers_are_those_of_the_log_over_days_with_a_change_of_clocks() -> None:
     chance = random.Random(4)  # noqa: S311
-    around = [datetime(2026, 3, 28, 22, tzinfo=UTC), datetime(2026, 10, 24, 21, tzinfo=UTC)]
-    for number in range(150):
+    around = [
+        datetime(2026, 3, 28, 22, tzinfo=UTC),
+        datetime(2026, 10, 24, 21, tzinfo=UTC),
+        datetime(2026, 4, 30, 12, tzinfo=UTC),
+        datetime(2026, 9, 1, 0, tzinfo=UTC),
+        datetime(2024, 12, 31, 9, tzinfo=UTC),
+    ]
+    for number in range(200):
         write(
             number,
             chance.choice(around) + timedelta(minutes=chance.randrange(60 * 30)),
@@ -124,6 +138,11 @@ def test_the_numbers_are_those_of_the_log_over_days_with_a_change_of_clocks() ->
         (date(2026, 3, 29), None),
         (None, date(2026, 3, 28)),
         (date(2027, 1, 1), date(2027, 1, 31)),
+        (date(2026, 3, 29), date(2026, 10, 25)),  # from within a month to within another
+        (date(2026, 4, 1), date(2026, 9, 30)),  # whole months
+        (date(2026, 5, 1), date(2026, 9, 1)),
+        (date(2024, 12, 31), date(2026, 4, 30)),
+        (date(2025, 1, 1), None),
     ]:
         assert_equal_to_log(first, last)
         assert_equal_to_log(first, last, channel="sms")
