@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from unfold.admin import TabularInline
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
+from accounts.admin_messages import PersonsMessages
 from accounts.models import User
 from foundation.admin import AuditedAdmin, ReadOnlyAdmin, ReadOnlyInline
 
@@ -34,7 +35,7 @@ class EmailAddressInline(ReadOnlyInline, TabularInline):
 
 
 @admin.register(User)
-class UserAdmin(AuditedAdmin, DjangoUserAdmin):
+class UserAdmin(PersonsMessages, AuditedAdmin, DjangoUserAdmin):
     """People. Rights are given by superusers only; nobody is deleted, because money and the audit log name them."""
 
     form = UserChangeForm
@@ -50,6 +51,7 @@ class UserAdmin(AuditedAdmin, DjangoUserAdmin):
     readonly_fields = ["date_joined", "last_login", "wants_offers"]
     show_full_result_count = False
     change_form_outer_after_template = "communications/admin/user_messages.html"
+    actions_detail = ["messages_action"]
     fieldsets = [
         (None, {"fields": ["email", "name", "phone", "language", "wants_offers", "password"]}),
         (

@@ -12,8 +12,8 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from communications.catalogue import EMAIL
-from communications.models import Message, MessageStatus, Outage
+from communications.catalogue import EMAIL, SMS
+from communications.models import InboundText, Message, MessageStatus, Outage
 from communications.services.outages import WAITING
 
 GOOD = {MessageStatus.DELIVERED}
@@ -93,6 +93,20 @@ def about_booking(reference: str) -> list[Told]:
 def about_user(user: Any) -> list[Told]:
     """Return the newest messages to an account's owner, the newest first."""
     return _told(Message.objects.filter(user=user).order_by("-queued_at"), newest_first=True)
+
+
+def heard_from(phone: str, *, since: datetime | None = None) -> list[InboundText]:
+    """Return the newest texts that a phone sent us, newest first."""
+    texts = InboundText.objects.filter(phone=phone) if phone else InboundText.objects.none()
+    return list(
+        (texts.filter(received_at__gte=since) if since else texts).order_by("-received_at")[:MOST_TOLD]
+    )
+
+
+def written_about(phone: str) -> list[str]:
+    """Return the bookings about which this phone was texted, the latest first."""
+    about = Message.objects.filter(channel=SMS, to=phone).exclude(reference="").order_by("-queued_at")
+    return list(dict.fromkeys(about.values_list("reference", flat=True)[:50]))[:5]
 
 
 def story_of(message: Message) -> Told:

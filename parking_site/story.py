@@ -13,8 +13,8 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.translation import gettext as _
 
 from bookings.models import Booking
-from communications.models import Message
-from communications.stories import Step, about_booking
+from communications.models import InboundText, Message
+from communications.stories import Step, about_booking, heard_from
 from foundation.admin import subject_of
 from foundation.models import AuditEntry
 from foundation.money import Money
@@ -57,6 +57,8 @@ def story_of(booking: Booking, *, request: HttpRequest) -> list[Moment]:
         moments += _break_moments(payments)
     if _may_view(request, Message):
         moments += _message_moments(booking)
+    if _may_view(request, InboundText):
+        moments += _heard_moments(booking)
     if _may_view(request, AuditEntry):
         moments += _audit_moments(booking, payments)
     return sorted(moments, key=lambda moment: moment.at)
@@ -283,6 +285,24 @@ def _message_moments(booking: Booking) -> list[Moment]:
             steps=tuple(told.steps),
         )
         for told in about_booking(booking.reference)
+    ]
+
+
+def _heard_moments(booking: Booking) -> list[Moment]:
+    """What the driver texted us since the booking was made."""
+    return [
+        Moment(
+            at=text.received_at,
+            source="message",
+            what=_("SMS from the driver"),
+            state="received",
+            state_name=_("received"),
+            detail=" · ".join(
+                filter(None, [text.phone, text.body, text.reply and _("answered: %s") % text.reply])
+            ),
+            link=_page(text),
+        )
+        for text in heard_from(str(booking.driver_phone), since=booking.created_at)
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
@@ -11,11 +12,14 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils import timezone
+from django.utils.html import format_html_join
+from django.utils.safestring import mark_safe
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import action, display
 
 from communications.models import ConsentEntry, InboundText, Keyword, Suppression
 from communications.services import answering, consent
+from communications.stories import written_about
 from foundation.admin import ReadOnlyAdmin, ReasonForm
 
 LIFT_PERMISSION = "communications.lift_suppression"
@@ -133,7 +137,18 @@ class ToReadFilter(admin.SimpleListFilter):
 class InboundTextAdmin(ReadOnlyAdmin):
     """What people text back. STOP, START and HELP are answered by themselves; the rest waits for somebody to read it."""
 
-    list_display = ["received_at", "phone", "body", "understood", "reply", "handled_by"]
+    list_display = ["received_at", "phone", "about", "body", "understood", "reply", "handled_by"]
+    fields = [
+        "received_at",
+        "phone",
+        "about",
+        "to",
+        "body",
+        "understood",
+        "reply",
+        "handled_at",
+        "handled_by",
+    ]
     list_filter = [ToReadFilter, "keyword", "received_at"]
     list_select_related = ["handled_by"]
     search_fields = ["phone", "body"]
@@ -149,6 +164,15 @@ class InboundTextAdmin(ReadOnlyAdmin):
     )
     def understood(self, text: InboundText) -> tuple[str, Any]:
         return text.keyword, text.get_keyword_display() if text.keyword else Keyword.OTHER.label
+
+    @admin.display(description=_("about"))
+    def about(self, text: InboundText) -> str:
+        """The bookings about which we texted this number, each leading to its messages."""
+        page = reverse("admin:communications_message_changelist")
+        rows = (
+            (f"{page}?{urlencode({'q': reference})}", reference) for reference in written_about(text.phone)
+        )
+        return format_html_join(mark_safe("<br>"), '<a href="{}">{}</a>', rows) or "-"
 
     @admin.action(description=_("Mark as read"), permissions=["handle"])
     def mark_read(self, request: HttpRequest, queryset: QuerySet[InboundText]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 from django import forms
@@ -12,6 +13,7 @@ from django.db.models import OuterRef, Subquery
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
+from django.utils import timezone
 from django.utils.html import format_html_join
 from django.utils.module_loading import import_string
 from django.utils.translation import gettext
@@ -21,12 +23,26 @@ from unfold.decorators import action
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from communications import rendering
-from communications.catalogue import EMAIL, EVERYWHERE, KINDS
-from communications.models import MessageTemplate, TemplateVersion
+from communications.catalogue import EMAIL, EMERGENCY, EVERYWHERE, KINDS, PROMOTIONAL, SMS, Kind
+from communications.models import Channel, MessageTemplate, TemplateVersion
 from communications.services import trial, wording
 from communications.services.wording import Draft
+from communications.words import languages
 from foundation.admin import ReasonForm
 from foundation.errors import DomainError
+
+GROUPS = [
+    ("booking", _("Bookings, payments and accounts")),
+    ("reminder", _("Reminders")),
+    (PROMOTIONAL, _("Offers")),
+    (EMERGENCY, _("Emergencies")),
+]
+
+
+def _group_of(kind: Kind) -> str:
+    if kind.purpose in (PROMOTIONAL, EMERGENCY):
+        return kind.purpose
+    return "reminder" if kind.code.endswith("_reminder") else "booking"
 
 
 class WordsForm(forms.ModelForm):
@@ -117,9 +133,12 @@ class PreviewForm(forms.Form):
 
 
 class TestForm(forms.Form):
+    """Whom to send a test to. The token makes two presses of the button one message."""
+
     send_to = forms.CharField(
         label=_("Send a test to"), max_length=254, widget=forms.TextInput(attrs={"class": "ops-input"})
     )
+    token = forms.UUIDField(widget=forms.HiddenInput, required=False)
 
 
 @admin.register(MessageTemplate)
@@ -127,10 +146,6 @@ class MessageTemplateAdmin(ModelAdmin):
     """The words of each message. Each saving is a new version with who and when; what they will look like stands beside."""
 
     form = WordsForm
-    list_display = ["kind", "channel", "language", "version_number", "edited_at", "edited_by"]
-    list_filter = ["channel", "language", "kind"]
-    list_fullwidth = True
-    search_fields = ["kind"]
     readonly_fields = ["placeholders"]
     change_form_outer_after_template = "communications/admin/beside_words.html"
     actions_detail = ["versions_action"]
@@ -146,6 +161,40 @@ class MessageTemplateAdmin(ModelAdmin):
                 newest_by=Subquery(newest.values("created_by__email")[:1]),
             )
         )
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show every message at a glance: a row for each kind, a column for each channel and language."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        codes = dict.fromkeys([*languages(), *MessageTemplate.objects.values_list("language", flat=True)])
+        columns = [(channel, code) for channel in (EMAIL, SMS) for code in codes]
+        there = {(one.kind, one.channel, one.language): one for one in self.get_queryset(request)}
+        groups = [
+            (
+                title,
+                [
+                    (
+                        kind,
+                        [(there.get((kind.code, *column)), column[0] in kind.channels) for column in columns],
+                    )
+                    for kind in KINDS.values()
+                    if _group_of(kind) == group
+                ],
+            )
+            for group, title in GROUPS
+        ]
+        context = {
+            **self.admin_site.each_context(request),
+            "title": _("Message templates"),
+            "opts": self.opts,
+            "media": self.media,
+            "channels": [(Channel(channel).label, len(codes)) for channel in (EMAIL, SMS)],
+            "columns": columns,
+            "groups": [(title, rows) for title, rows in groups if rows],
+        }
+        return TemplateResponse(request, "communications/admin/templates.html", context)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -170,21 +219,9 @@ class MessageTemplateAdmin(ModelAdmin):
             context |= {
                 "beside": self._shown(request, template, wording.preview(template)),
                 "preview_form": PreviewForm(),
-                "test_form": TestForm(initial={"send_to": _own_address(request.user, template.channel)}),
+                "test_form": _test_form(request.user, template),
             }
         return super().render_change_form(request, context, *args, **kwargs)
-
-    @admin.display(description=_("version"), ordering="newest_number")
-    def version_number(self, template: Any) -> Any:
-        return template.newest_number or "-"
-
-    @admin.display(description=_("edited"), ordering="newest_at")
-    def edited_at(self, template: Any) -> Any:
-        return template.newest_at
-
-    @admin.display(description=_("by"), ordering="newest_by")
-    def edited_by(self, template: Any) -> Any:
-        return template.newest_by or _("the house")
 
     @admin.display(description=_("placeholders"))
     def placeholders(self, template: MessageTemplate) -> str:
@@ -236,18 +273,7 @@ class MessageTemplateAdmin(ModelAdmin):
         """
         template = self._found(request, pk)
         given = request.POST if request.method == "POST" else request.GET
-        draft, problem = None, ""
-        if request.method == "POST" and "body" in given:
-            form = WordsForm(given, instance=template)
-            form.fields["based_on"].disabled = True
-            if form.is_valid():
-                draft = form.draft
-            else:
-                problem = " ".join(
-                    str(error)
-                    for errors in form.errors.get_json_data().values()
-                    for error in [errors[0]["message"]]
-                )
+        draft, problem = self._draft(given, template) if request.method == "POST" else (None, "")
         variables, told = self._values(request, template, str(given.get("reference", "")))
         rendered = wording.preview(template, variables=variables, draft=draft)
         context = self._shown(request, template, rendered) | {"problem": problem, "told": told}
@@ -260,9 +286,22 @@ class MessageTemplateAdmin(ModelAdmin):
             "template": template,
             "beside": context,
             "preview_form": PreviewForm(request.GET or None),
+            "test_form": _test_form(request.user, template),
+            "reference": given.get("reference", ""),
             "back": page_of(template),
         }
         return TemplateResponse(request, "communications/admin/preview.html", page)
+
+    def _draft(self, given: Any, template: MessageTemplate) -> tuple[Draft | None, str]:
+        """Return the words that are being written, and what is wrong with them; nothing where none were sent."""
+        if "body" not in given:
+            return None, ""
+        form = WordsForm(given, instance=template)
+        form.fields["based_on"].disabled = True
+        if form.is_valid():
+            return form.draft, ""
+        errors = form.errors.get_json_data().values()
+        return None, " ".join(str(each[0]["message"]) for each in errors)
 
     def _values(
         self, request: HttpRequest, template: MessageTemplate, reference: str
@@ -297,18 +336,43 @@ class MessageTemplateAdmin(ModelAdmin):
         }
 
     def test_view(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Send the saved words, with samples, to an address of staff's choice; marked as a test."""
+        """Send what is shown, the words as they are being written and a booking's values, to an address of staff's choice.
+
+        With a script the answer is what became of it, to stand below the button; without one the words are those saved.
+        """
         template = self._found(request, pk, to_change=True)
-        form = TestForm(request.POST or None)
-        if request.method == "POST" and form.is_valid():
+        if request.method != "POST":
+            return HttpResponseRedirect(page_of(template))
+        form = TestForm(request.POST)
+        draft, problem = self._draft(request.POST, template)
+        message, is_new = None, False
+        if not problem and not form.is_valid():
+            problem = gettext("Enter where to send the test.")
+        if not problem:
+            reference = str(request.POST.get("reference", "")).strip().upper()
+            variables, _told = self._values(request, template, reference)
             try:
-                trial.send_test(template, to=form.cleaned_data["send_to"], by=request.user)
+                message, is_new = trial.send_test(
+                    template,
+                    to=form.cleaned_data["send_to"],
+                    by=request.user,
+                    now=timezone.now(),
+                    token=form.cleaned_data["token"],
+                    draft=draft,
+                    variables=variables,
+                    reference=reference if variables else "",
+                )
             except DomainError as error:
-                self.message_user(request, error.message, messages.ERROR)
-            else:
-                self.message_user(request, _("The test is on its way."), messages.SUCCESS)
-        elif request.method == "POST":
-            self.message_user(request, _("Enter where to send the test."), messages.ERROR)
+                problem = str(error.message)
+        if request.headers.get("HX-Request"):
+            context = {"problem": problem, "message": message, "is_new": is_new, "token": uuid.uuid4()}
+            return TemplateResponse(request, "communications/admin/_test_result.html", context)
+        if problem:
+            self.message_user(request, problem, messages.ERROR)
+        elif is_new:
+            self.message_user(request, _("The test is on its way."), messages.SUCCESS)
+        else:
+            self.message_user(request, _("This test was sent already."), messages.WARNING)
         return HttpResponseRedirect(page_of(template))
 
     def versions_view(self, request: HttpRequest, pk: int) -> HttpResponse:
@@ -374,6 +438,10 @@ class MessageTemplateAdmin(ModelAdmin):
         return TemplateResponse(
             request, "communications/admin/roll_back.html", context, status=400 if form.is_bound else 200
         )
+
+
+def _test_form(user: Any, template: MessageTemplate) -> TestForm:
+    return TestForm(initial={"send_to": _own_address(user, template.channel), "token": uuid.uuid4()})
 
 
 def page_of(template: MessageTemplate) -> str:

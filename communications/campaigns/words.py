@@ -146,5 +146,8 @@ def send_test(campaign: Campaign, *, channel: str, language: str, to: str, by: A
             campaign_key=f"test:{campaign.key}",
         )
         audit.record(
-            actor=by, action="campaign_tested", subject=f"campaign:{campaign.pk}", data={"channel": channel}
+            actor=by,
+            action="campaign_tested",
+            subject=f"campaign:{campaign.pk}",
+            data={"channel": channel, "to": to},
         )

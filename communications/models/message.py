@@ -106,6 +106,8 @@ class Message(models.Model):
         related_name="+",
         verbose_name=_("template version"),
     )
+    # A test of words that nobody has saved yet brings them along.
+    unsaved_words = models.JSONField(_("words being tried"), null=True, blank=True, editable=False)
     subject = models.CharField(_("subject"), max_length=400, blank=True)
     body_text = models.TextField(_("text"), blank=True)
     body_html = models.TextField(_("HTML"), blank=True)
@@ -135,6 +137,8 @@ class Message(models.Model):
         permissions = [
             ("send_email", _("Can send e-mail from a template by the API")),
             ("send_sms", _("Can send SMS by the API")),
+            ("export_person", _("Can hand over all messages to and from a person")),
+            ("erase_person", _("Can erase what messages to and from a person say")),
         ]
         indexes = [
             models.Index(
@@ -163,6 +167,11 @@ class Message(models.Model):
 
     def __str__(self) -> str:
         return f"{self.get_kind_display()} → {self.to}"
+
+    @property
+    def is_test(self) -> bool:
+        """Whether staff sent it to see what words look like."""
+        return self.dedupe_key.startswith("test:")
 
 
 class DeliveryEvent(models.Model):

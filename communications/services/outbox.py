@@ -96,6 +96,7 @@ def queue_message(
     condition: str = "",
     other_address: str = "",
     fallback_of: Message | None = None,
+    unsaved_words: dict[str, str] | None = None,
 ) -> Message | None:
     """Put a message into the outbox in the caller's transaction; a worker sends it after the commit.
 
@@ -138,6 +139,7 @@ def queue_message(
                 "campaign_key": campaign_key[:60],
                 "condition": condition,
                 "fallback_of": fallback_of,
+                "unsaved_words": unsaved_words,
                 "tries_left": TRIES,
                 "due_at": clock.now(),
             },
@@ -234,11 +236,13 @@ def _written(message: Message) -> tuple[rendering.Rendered, Any]:
 
 def purpose_of(message: Message) -> str:
     """Return what the message is for; a test goes to whom staff named and is no promotion."""
-    return TRANSACTIONAL if message.dedupe_key.startswith("test:") else KINDS[message.kind].purpose
+    return TRANSACTIONAL if message.is_test else KINDS[message.kind].purpose
 
 
 def _words_of(message: Message) -> Any:
-    """Return the words that the message is made of: those of its campaign or alert, else its template's newest."""
+    """Return the words that the message is made of: those being tried, its campaign's or alert's, else its template's newest."""
+    if message.unsaved_words:
+        return TemplateVersion(number=0, **message.unsaved_words)
     if KINDS[message.kind].has_own_words and message.campaign_key:
         return words_for(message.campaign_key.removeprefix("test:"), message.channel, message.language)
     return version_for(message.kind, message.channel, message.language)
@@ -334,7 +338,7 @@ def _record_sent(sent: Message, handed: Handed, *, now: datetime) -> Message:
     changes: dict[str, Any] = {
         "provider": receipt.provider,
         "provider_ref": receipt.provider_ref,
-        "template_version": words if isinstance(words, TemplateVersion) else None,
+        "template_version": words if isinstance(words, TemplateVersion) and words.pk else None,
         "subject": rendered.subject,
         "body_text": rendered.text,
         "body_html": rendered.html,

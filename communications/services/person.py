@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterable, Iterator
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 from django.db import transaction
@@ -26,7 +28,9 @@ from communications.models import (
 from communications.services.consent import key_of, normalised
 from foundation import audit
 from foundation.errors import InvalidInput
+from foundation.spreadsheet import lines, safe
 
+COLUMNS = ("record", "at", "channel", "address", "kind", "status", "subject", "text", "reference")
 UNFINISHED = (MessageStatus.QUEUED, MessageStatus.SENDING, MessageStatus.MAYBE_SENT)
 
 
@@ -86,6 +90,22 @@ def export(*, email: str = "", phone: str = "") -> Iterator[dict[str, Any]]:
             "text": text.body,
             "reference": "",
         }
+
+
+def count(*, email: str = "", phone: str = "") -> int:
+    """Return how many messages to a person are kept. Raises InvalidInput without an address."""
+    return int(_messages(_ways(email, phone)).count())
+
+
+def as_csv(rows: Iterable[dict[str, str]]) -> Iterator[str]:
+    """Write what export() gives as CSV lines, safe against formulas."""
+    table = ([safe(str(row[name])) for name in COLUMNS] for row in rows)
+    return lines(chain([COLUMNS], table))
+
+
+def as_json(rows: Iterable[dict[str, str]]) -> Iterator[str]:
+    """Write what export() gives as JSON, one object a line."""
+    return (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 def erase(*, email: str = "", phone: str = "", by: Any, reason: str, now: datetime) -> int:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from django import template
-from django.utils import formats
+from django.utils import formats, translation
 from django.utils.html import format_html
 from django.utils.timezone import get_fixed_timezone
+from django.utils.translation import get_language_info
 
 from communications import stories
 
@@ -24,6 +25,21 @@ def messages_about_booking(reference: str) -> list[stories.Told]:
 def messages_to_user(user: Any) -> list[stories.Told]:
     """{% messages_to_user user as told %}: newest first."""
     return stories.about_user(user)
+
+
+@register.simple_tag
+def heard_from_user(user: Any) -> Any:
+    """{% heard_from_user user as heard %}: what they texted us, newest first."""
+    return stories.heard_from(str(user.phone))
+
+
+@register.simple_tag
+def language_name(code: str) -> str:
+    """{% language_name "de" %}: "German"; the code itself for a language that Django does not know."""
+    try:
+        return translation.gettext(get_language_info(code)["name"])
+    except KeyError:
+        return code
 
 
 @register.simple_tag

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import uuid
 from datetime import timedelta
 from typing import Any
 
@@ -13,9 +14,11 @@ from django.utils import timezone
 
 from bookings.tests.test_amend import confirmed
 from communications import stories
+from communications.catalogue import KINDS
 from communications.models import Message, MessageTemplate, Outage
 from communications.rendering import sms_facts
 from communications.services import outbox, wording
+from communications.services.answering import take_text
 from communications.services.delivery import record_delivery
 from communications.services.outbox import queue_message
 from communications.services.wording import Draft
@@ -166,7 +169,104 @@ def test_a_test_message_is_queued_and_marked(template: MessageTemplate, wire: An
     assert message.to == "sam@example.com"
     outbox.send(message.pk, now=message.due_at)
     assert wire.received[0]["subject"].startswith("Test: ")
-    assert AuditEntry.objects.filter(action="template_tested").count() == 1
+    entry = AuditEntry.objects.get(action="template_tested")
+    assert entry.data["to"] == "sam@example.com"
+
+
+def test_a_test_shows_what_is_being_written_with_a_bookings_values_once(
+    template: MessageTemplate, wire: Any
+) -> None:
+    booking = confirmed()
+    client = staff(*WRITER)
+    user = get_user_model().objects.get(email="sam@example.com")
+    user.user_permissions.add(Permission.objects.get(codename="view_booking"))
+    given = {
+        **words(subject="Draft {{ reference }}", body="Plate {{ plate }}, dear {{ customer_name }}."),
+        "send_to": "sam@example.com",
+        "reference": booking.reference.lower(),
+        "token": str(uuid.uuid4()),
+    }
+    headers = {"HX-Request": "true"}
+    first = client.post(page("test", template), given, headers=headers).content.decode()
+    again = client.post(page("test", template), given, headers=headers).content.decode()
+    assert "on its way to sam@example.com" in first and "already" in again
+    tests = Message.objects.filter(dedupe_key__startswith="test:")
+    message = tests.get()
+    assert template.current is not None and template.current.number == 1, "nothing was saved"
+    outbox.send(message.pk, now=message.due_at)
+    (mail,) = wire.received
+    assert mail["subject"] == f"Test: Draft {booking.reference}"
+    assert f"Plate {booking.plate}" in mail["content"][0]["value"]
+    entry = AuditEntry.objects.get(action="template_tested")
+    assert (entry.data["booking"], entry.data["words"]) == (booking.reference, "as written")
+    bad = {**given, "body": "{{ plaet }}", "token": str(uuid.uuid4())}
+    answer = client.post(page("test", template), bad, headers=headers).content.decode()
+    assert "plate" in answer and tests.count() == 1
+    client.post(page("test", template), {**given, "token": "nonsense"})
+    assert tests.count() == 1
+
+
+def test_a_test_by_sms_keeps_to_the_budget_of_messages_by_hand(
+    template: MessageTemplate, settings: Any
+) -> None:
+    settings.SMS_LIMITS = {**settings.SMS_LIMITS, "other": (1, 9, 9, 9)}
+    sms = MessageTemplate.objects.get(kind="booking_confirmation", channel="sms", language="en")
+    client = staff(*WRITER)
+    for phone, said in (("+449098790123", "premium"), ("+8801712345678", "SMS_COUNTRIES")):
+        answer = client.post(page("test", sms), {"send_to": phone}, headers={"HX-Request": "true"})
+        assert said in answer.content.decode()
+    long = {"body": "x" * 200, "send_to": "+447700900123"}
+    answer = client.post(page("test", sms), long, headers={"HX-Request": "true"})
+    assert "as many SMS today" in answer.content.decode()
+    assert not Message.objects.exists()
+
+
+def test_every_template_is_seen_at_a_glance(template: MessageTemplate) -> None:
+    wording.save_version(template, Draft(subject="S", heading="H", body="Newer"), by=None)
+    MessageTemplate.objects.create(kind="welcome", channel="email", language="fr")
+    client = staff("view_messagetemplate")
+    listed = client.get(reverse("admin:communications_messagetemplate_changelist"))
+    text = listed.content.decode()
+    assert listed.status_code == 200
+    for one in MessageTemplate.objects.all():
+        assert reverse("admin:communications_messagetemplate_change", args=[one.pk]) in text
+    assert "Version 2" in text and "missing" in text and "German" in text and "French" in text
+    assert staff_without_rights().get(listed.request["PATH_INFO"]).status_code == 403
+
+
+def staff_without_rights() -> Client:
+    user = get_user_model().objects.create_user("new@example.com", "x" * 12, is_staff=True)
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def test_a_text_is_shown_where_its_sender_is(template: MessageTemplate) -> None:
+    booking = confirmed()
+    phone = str(booking.driver_phone)
+    user = get_user_model().objects.create_user("ada@texts.example", "x" * 12, phone=phone)
+    queue_message(
+        kind="booking_confirmation",
+        channel="sms",
+        to=phone,
+        variables=dict(KINDS["booking_confirmation"].sample),
+        dedupe_key="told:sms",
+        reference=booking.reference,
+    )
+    take_text(
+        sid="SM1", phone=phone, to="+15005550006", body="Where is the <b>shuttle</b>?", now=timezone.now()
+    )
+    take_text(sid="SM2", phone="+447700900999", to="+15005550006", body="Not Ada", now=timezone.now())
+    admin = Client()
+    admin.force_login(get_user_model().objects.create_superuser("root@example.com", "x" * 12))
+    listed = admin.get(reverse("admin:communications_inboundtext_changelist")).content.decode()
+    assert f"?q={booking.reference}" in listed
+    for shown in (
+        reverse("admin:accounts_user_change", args=[user.pk]),
+        reverse("admin:bookings_booking_change", args=[booking.pk]),
+    ):
+        text = admin.get(shown).content.decode()
+        assert "Where is the &lt;b&gt;shuttle&lt;/b&gt;?" in text and "Not Ada" not in text, shown
 
 
 def test_versions_are_compared_and_an_old_one_is_used_again(template: MessageTemplate) -> None:

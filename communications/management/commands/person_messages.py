@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -10,9 +9,6 @@ from django.utils import timezone
 
 from communications.services import person
 from foundation.errors import InvalidInput
-from foundation.spreadsheet import lines, safe
-
-COLUMNS = ("record", "at", "channel", "address", "kind", "status", "subject", "text", "reference")
 
 
 class Command(BaseCommand):
@@ -33,12 +29,7 @@ class Command(BaseCommand):
                 self.stdout.write(f"{count} messages say nothing of this person any more.")
                 return
             rows = person.export(**who)
-            if options["format"] == "json":
-                for row in rows:
-                    self.stdout.write(json.dumps(row, ensure_ascii=False))
-                return
-            table = ([safe(str(row[name])) for name in COLUMNS] for row in rows)
-            for line in lines([COLUMNS, *table]):
+            for line in person.as_json(rows) if options["format"] == "json" else person.as_csv(rows):
                 self.stdout.write(line, ending="")
         except InvalidInput as error:
             raise CommandError(str(error.message)) from error
