@@ -6,6 +6,7 @@ from datetime import datetime, tzinfo
 
 from babel.dates import format_date, format_time, get_timezone_location
 from django.conf import settings
+from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import override
 
@@ -183,14 +184,18 @@ def calendar_entry(booking: Booking) -> CalendarEntry:
             "reference": booking.reference,
             "plate": booking.plate,
         }
+    page = settings.SITE_URL + reverse("bookings:detail", args=[booking.reference])
     return CalendarEntry(
         uid=f"{booking.reference}@{settings.SITE_URL.split('//')[-1].split(':')[0]}",
-        starts_at=booking.start_at,
-        ends_at=booking.end_at,
+        starts_at=booking.local_start,
+        ends_at=booking.local_end,
         timezone=airport.timezone,
         summary=summary,
         location=car_park.address,
-        description=description,
+        description="\n".join(filter(None, (description, car_park.directions, page))),
+        url=page,  # without a guest's key: calendars are shared
+        latitude=float(car_park.latitude),
+        longitude=float(car_park.longitude),
         sequence=times_changed(booking) + (1 if booking.status == Booking.Status.CANCELLED else 0),
         is_cancelled=booking.status == Booking.Status.CANCELLED,
     )
