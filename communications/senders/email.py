@@ -195,7 +195,10 @@ def build(envelope: Envelope) -> EmailMultiAlternatives:
         image.add_header("Content-Disposition", "inline", filename="qr.png")
         mail.attach(image)
     if envelope.calendar:
-        mail.attach("parking.ics", calendar_file(envelope.calendar).decode(), "text/calendar")
+        method = "CANCEL" if envelope.calendar.is_cancelled else "PUBLISH"
+        mail.attach(
+            "parking.ics", calendar_file(envelope.calendar).decode(), f"text/calendar; method={method}"
+        )
     for file in envelope.attachments:
         mail.attach(file.filename, file.content, file.content_type)
     mail.extra_headers |= envelope.headers

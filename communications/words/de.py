@@ -52,7 +52,7 @@ TEMPLATES: dict[tuple[str, str], Words] = {
         body=(
             "{{ car_park_name }} erwartet Sie am {{ drop_off_local }}. Die Kameras kennen Ihr Kennzeichen; Ihr QR-Code öffnet die "
             "Schranke, falls nicht.\n\n"
-            "Stellplatz: {{ product_name }}\nBezahlt: {{ total }}\nAdresse: {{ address }}\nAnfahrt: {{ directions }}"
+            "Stellplatz: {{ product_name }}\nBezahlt: {{ total }}\nAdresse: {{ address }}\n\n{{ directions }}"
         ),
         button_label="Buchung verwalten",
         button_variable="manage_url",
@@ -65,7 +65,7 @@ TEMPLATES: dict[tuple[str, str], Words] = {
         heading="Um {{ drop_off_time }} Uhr geht es los, {{ customer_name }}",
         body=(
             "Ihr Platz bei {{ car_park_name }} ist bereit. Abgabe: {{ drop_off_local }}, Ortszeit am Flughafen.\n\n"
-            "Adresse: {{ address }}\nAnfahrt: {{ directions }}\n\n"
+            "{{ address }}\n\n{{ directions }}\n\n"
             "Die Kameras kennen {{ plate }}. Kommen Sie früher, später oder mit einem anderen Auto? Ändern Sie die Buchung hier."
         ),
         button_label="Buchung öffnen",
@@ -79,7 +79,7 @@ TEMPLATES: dict[tuple[str, str], Words] = {
         heading="Bis bald, {{ customer_name }}",
         body=(
             "Ihr Aufenthalt bei {{ car_park_name }} endet {{ return_local }}, Ortszeit am Flughafen.\n\n"
-            "Adresse: {{ address }}\nAnfahrt: {{ directions }}\n\n"
+            "{{ address }}\n\n{{ directions }}\n\n"
             "Kommt Ihr Flug später? Verlängern Sie vor dem Ende: Das ist günstiger, als zu überziehen."
         ),
         button_label="Buchung öffnen",
@@ -131,8 +131,8 @@ TEMPLATES: dict[tuple[str, str], Words] = {
         heading="Ihre Buchung ist geändert",
         body=(
             "Guten Tag {{ customer_name }},\n\nso parken Sie jetzt; es gilt der Parkschein oben. {{ money_text }}\n\n"
-            "Stellplatz: {{ product_name }}\nKennzeichen: {{ plate }}\nPreis: {{ total }}\nAdresse: {{ address }}\n"
-            "Anfahrt: {{ directions }}\n\nDer mitgesandte Kalendereintrag ersetzt den früheren."
+            "Stellplatz: {{ product_name }}\nKennzeichen: {{ plate }}\nPreis: {{ total }}\nAdresse: {{ address }}\n\n"
+            "{{ directions }}\n\nDer mitgesandte Kalendereintrag ersetzt den früheren."
         ),
         button_label="Buchung ansehen",
         button_variable="manage_url",

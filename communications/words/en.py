@@ -51,7 +51,7 @@ TEMPLATES: dict[tuple[str, str], Words] = {
         body=(
             "{{ car_park_name }} expects you on {{ drop_off_local }}. The cameras know your plate; your QR code opens the barrier if "
             "they miss it.\n\n"
-            "Space: {{ product_name }}\nPaid: {{ total }}\nAddress: {{ address }}\nGetting there: {{ directions }}"
+            "Space: {{ product_name }}\nPaid: {{ total }}\nAddress: {{ address }}\n\n{{ directions }}"
         ),
         button_label="Manage booking",
         button_variable="manage_url",
@@ -64,7 +64,7 @@ TEMPLATES: dict[tuple[str, str], Words] = {
         heading="See you at {{ drop_off_time }}, {{ customer_name }}",
         body=(
             "Your space at {{ car_park_name }} is ready. Drop-off: {{ drop_off_local }}, airport time.\n\n"
-            "Address: {{ address }}\nGetting there: {{ directions }}\n\n"
+            "{{ address }}\n\n{{ directions }}\n\n"
             "The cameras know {{ plate }}. Running late or early, or another car? Change the booking here."
         ),
         button_label="Open the booking",
@@ -78,7 +78,7 @@ TEMPLATES: dict[tuple[str, str], Words] = {
         heading="Welcome back soon, {{ customer_name }}",
         body=(
             "Your stay at {{ car_park_name }} ends {{ return_local }}, airport time.\n\n"
-            "Address: {{ address }}\nGetting there: {{ directions }}\n\n"
+            "{{ address }}\n\n{{ directions }}\n\n"
             "Is your flight later? Make the stay longer before it ends: it costs less than overstaying."
         ),
         button_label="Open the booking",
@@ -130,8 +130,8 @@ TEMPLATES: dict[tuple[str, str], Words] = {
         heading="Your booking is changed",
         body=(
             "Hello {{ customer_name }},\n\nThis is your parking now; the pass above is the one that counts. {{ money_text }}\n\n"
-            "Space: {{ product_name }}\nPlate: {{ plate }}\nPrice: {{ total }}\nAddress: {{ address }}\n"
-            "Getting there: {{ directions }}\n\nThe calendar entry that comes along replaces the earlier one."
+            "Space: {{ product_name }}\nPlate: {{ plate }}\nPrice: {{ total }}\nAddress: {{ address }}\n\n"
+            "{{ directions }}\n\nThe calendar entry that comes along replaces the earlier one."
         ),
         button_label="See booking",
         button_variable="manage_url",
