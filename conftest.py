@@ -93,7 +93,8 @@ def _schema_fingerprint() -> str:
     ):
         digest.update(version(package).encode())
     # Content types and permissions are rows of the template too, and follow the models.
-    for pattern in ("*/models.py", "*/models/*.py"):
+    # So are the words of messages.
+    for pattern in ("*/models.py", "*/models/*.py", "communications/words/*.py"):
         for path in sorted(ROOT.glob(pattern)):
             digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

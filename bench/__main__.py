@@ -93,7 +93,8 @@ def environment(url: str) -> dict[str, str]:
         "STRIPE_WEBHOOK_SECRET": "whsec_" + "b" * 24, "STRIPE_WEBHOOK_UUID": "0b6f7f3e-7d0c-4f57-9a55-3a1d2c4b5e6f",
         "SENDGRID_API_KEY": "SG.bench.bench", "SENDGRID_WEBHOOK_VERIFICATION_KEY": "bench",
         "DEFAULT_FROM_EMAIL": "hello@bench.example", "SUPPORT_EMAIL": "help@bench.example",
-        "SUPPORT_PHONE": "+442079460123", "TWILIO_ACCOUNT_SID": "AC" + "b" * 32, "TWILIO_AUTH_TOKEN": "bench",
+        "SUPPORT_PHONE": "+442079460123", "POSTAL_ADDRESS": "1 Runway Road, Hounslow",
+        "TWILIO_ACCOUNT_SID": "AC" + "b" * 32, "TWILIO_AUTH_TOKEN": "bench",
         "TWILIO_FROM_NUMBER": "+15005550006", "GUNICORN_WORKERS": os.environ.get("GUNICORN_WORKERS", "2"),
     }  # fmt: skip
 

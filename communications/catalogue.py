@@ -72,6 +72,7 @@ def site_variables() -> dict[str, str]:
         "site_name": settings.SITE_NAME,
         "support_email": settings.SUPPORT_EMAIL,
         "support_phone": settings.SUPPORT_PHONE,
+        "postal_address": settings.POSTAL_ADDRESS,
     }
 
 
@@ -79,6 +80,7 @@ EVERYWHERE = (
     Variable("site_name", _("The name of this service"), "Runway Parking"),
     Variable("support_email", _("Where customers may write to"), "help@runway.example"),
     Variable("support_phone", _("Where customers may call"), "+44 20 7946 0123"),
+    Variable("postal_address", _("Our postal address"), "1 Perimeter Road, Hounslow TW6 2GA, United Kingdom"),
 )
 CUSTOMER = Variable("customer_name", _("The customer's name"), "Ada Lovelace")
 REFERENCE = Variable("reference", _("The booking reference"), "AP-7F3K2Q")
@@ -99,7 +101,7 @@ STAY = (
     Variable("drop_off_date", _("Drop-off, date only"), "Fri 4 Dec"),
     Variable("return_time", _("Return, time only"), "21:15"),
     Variable("return_date", _("Return, date only"), "Fri 11 Dec"),
-    Variable("timezone_name", _("The airport's time zone"), "Europe/London"),
+    Variable("timezone_name", _("The airport's time zone, as people say it"), "London time"),
 )
 REFUND_STATUS = Variable(
     "refund_status_text",
@@ -218,7 +220,11 @@ KINDS: dict[str, Kind] = {
                 REFERENCE,
                 Variable("amount", _("The amount"), "£84.50"),
                 Variable("provider_name", _("Who took the payment"), "Stripe"),
-                Variable("paid_at_local", _("When it was paid, at the airport"), "Mon 23 Nov 2026, 11:42"),
+                Variable(
+                    "paid_at_local",
+                    _("When it was paid, at the airport"),
+                    "Mon 23 Nov 2026, 11:42 (London time)",
+                ),
                 Variable("method_label", _("What it was paid with"), "Visa ending 4242"),
                 MANAGE_URL,
             ),

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import logging
 import re
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -26,6 +28,19 @@ from communications.models import TemplateVersion
 PLACEHOLDER = re.compile(r"\{\{([^{}]*)\}\}")
 HIDDEN = "•••"
 QR_CONTENT_ID = "booking-qr"
+LINE = 72  # of the plain text
+PREHEADER = 120  # what inboxes show of a mail beside its subject; then BLANK, else they go on with the top of the mail
+BLANK = mark_safe("&#847;&zwnj;&nbsp;" * 60)  # noqa: S308 - ours
+# What the layout itself says of a booking and of us. Staff's words may use every variable of their kind.
+IN_LAYOUT = (
+    *("site_name", "support_email", "support_phone", "postal_address"),
+    *("airport_iata", "airport_name", "car_park_name", "reference", "plate", "timezone_name"),
+    *("drop_off_local", "drop_off_time", "drop_off_date", "return_local", "return_time", "return_date"),
+)
+# Filled into the laid out mail, so it brings its style along; the class is for the dark.
+LINK = '<a href="{}" class="link" style="color:#1C1C1E">{}</a>'
+_FACT = re.compile(r"([^:{}.?!,]{1,30}):[ \t]+(\S.*)")
+_SLOT = re.compile("slot([0-9]+)q")
 _GSM7 = frozenset(
     "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿"
     "abcdefghijklmnopqrstuvwxyzäöñüà"
@@ -87,7 +102,8 @@ def fill_text(text: str, variables: Mapping[str, Any]) -> str:
 
 
 def _plain(value: Any) -> str:
-    return "\n".join(str(item) for item in value) if isinstance(value, list) else str(value)
+    text = "\n".join(str(item) for item in value) if isinstance(value, list) else str(value)
+    return text.replace("\r\n", "\n")
 
 
 def _fill_html(text: str, variables: Mapping[str, Any], kind: Kind) -> SafeString:
@@ -99,7 +115,7 @@ def _fill_html(text: str, variables: Mapping[str, Any], kind: Kind) -> SafeStrin
         value = _plain(variables.get(name, ""))
         known = kind.by_name.get(name)  # an old version may name what is gone
         if known is not None and known.is_url and is_web_address(value):
-            parts.append(format_html('<a href="{}" class="link">{}</a>', value, value))
+            parts.append(format_html(LINK, value, value))
         else:
             parts.append(conditional_escape(value))
         position = match.end()
@@ -120,10 +136,11 @@ def render(
     variables: Mapping[str, Any],
     has_qr: bool = False,
     links: Mapping[str, str] | None = None,
+    is_wrapped: bool = True,
 ) -> Rendered:
     """Return the message in the language. Values are escaped in the HTML part; missing ones are left empty.
 
-    `links` (unsubscribe_url, preferences_url) stand below a promotion.
+    `links` (unsubscribe_url, preferences_url) stand below a promotion. Text that is not wrapped yet still has to go through plain_text.
     """
     values = {**variables, **site_variables()}
     paragraphs = [
@@ -132,28 +149,130 @@ def render(
     if channel != EMAIL:
         return Rendered("", fill_text("\n".join(paragraphs), values).translate(_TO_GSM7).strip(), "")
     url = str(values.get(version.button_variable, "")) if version.button_variable else ""
+    paragraphs = _with_something_to_say(paragraphs, values)
+    subject = one_line(fill_text(version.subject, values))[:400]
+    shared = {
+        "heading": one_line(fill_text(version.heading, values)),
+        "button_label": version.button_label if is_web_address(url) else "",
+        "button_url": url,
+        "has_pass": kind.shows_boarding_pass
+        and bool(values.get("drop_off_time") or values.get("drop_off_local")),
+        "is_cancelled": kind.code == "cancellation",
+        "has_qr": has_qr,
+        "unsubscribe_url": "",
+        "preferences_url": "",
+        **(links or {}),
+        "v": {name: one_line(_plain(values.get(name, ""))) for name in IN_LAYOUT},
+        "support_number": re.sub(r"[^+0-9]", "", values["support_phone"]),
+    }
+    html = _laid_out(
+        language,
+        {
+            **shared,
+            "subject": subject,
+            "preheader": _preheader(paragraphs, values),
+            "blocks": [_block(part, values, kind) for part in paragraphs],
+        },
+    )
     with translation.override(language):
-        context = {
-            "language": language,
-            "subject": one_line(fill_text(version.subject, values)),
-            "heading": one_line(fill_text(version.heading, values)),
-            "preheader": one_line(fill_text(paragraphs[0], values))[:120] if paragraphs else "",
-            "paragraphs": [_fill_html(part, values, kind) for part in paragraphs],
-            "text_paragraphs": [fill_text(part, values) for part in paragraphs],
-            "button_label": version.button_label if is_web_address(url) else "",
-            "button_url": url,
-            "has_pass": kind.shows_boarding_pass
-            and bool(values.get("drop_off_time") or values.get("drop_off_local")),
-            "is_cancelled": kind.code == "cancellation",
-            "has_qr": has_qr,
-            "qr_content_id": QR_CONTENT_ID,
-            **(links or {}),
-            "v": values,
-        }
-        html = str(render_to_string("communications/email/layout.html", context))
-        text = str(render_to_string("communications/email/layout.txt", context))
-    text = re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
-    return Rendered(str(context["subject"])[:400], text, inline_css(html))
+        text = render_to_string(
+            "communications/email/layout.txt",
+            {**shared, "paragraphs": [fill_text(part, values) for part in paragraphs]},
+        )
+    return Rendered(subject, plain_text(text) if is_wrapped else text, html)
+
+
+def plain_text(text: str) -> str:
+    """Return the text as a mail's plain part: short lines, each link on a line of its own, no more than one empty line."""
+    text = re.sub(
+        r"[ \t]+(?=https?://\S+[ \t]*$)|[ \t]+(?=https?://\S+[ \t])", "\n", text, flags=re.MULTILINE
+    )
+    text = re.sub(r"^(https?://\S+)[ \t]+", r"\1\n", text, flags=re.MULTILINE)
+    lines = [
+        textwrap.fill(line, LINE, break_long_words=False, break_on_hyphens=False)
+        if len(line) > LINE
+        else line
+        for line in text.splitlines()
+    ]
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip() + "\n"
+
+
+def _preheader(paragraphs: list[str], values: Mapping[str, Any]) -> str:
+    """Return what an inbox shows beside the subject: the first words that say something, so not the greeting."""
+    told = [part for part in paragraphs if not part.endswith(",")] or paragraphs
+    text = one_line(fill_text(told[0], values)) if told else ""
+    return textwrap.shorten(text, PREHEADER, placeholder="…")
+
+
+def _facts(part: str) -> list[re.Match[str]]:
+    """Return the lines of a paragraph all of which are such as "Amount: {{ amount }}"; else none."""
+    rows = [_FACT.fullmatch(line.strip()) for line in part.split("\n")]
+    found = [row for row in rows if row is not None]
+    return found if len(found) == len(rows) > 1 else []
+
+
+def _with_something_to_say(paragraphs: list[str], values: Mapping[str, Any]) -> list[str]:
+    """Leave out what an empty value leaves bare, such as directions that a car park does not have."""
+    kept = []
+    for part in paragraphs:
+        if facts := _facts(part):
+            part = "\n".join(row[0] for row in facts if fill_text(row[2], values).strip())
+        if fill_text(part, values).strip():
+            kept.append(part)
+    return kept
+
+
+def _block(part: str, values: Mapping[str, Any], kind: Kind) -> dict[str, Any]:
+    """Return a paragraph, or lines such as "Amount: {{ amount }}" as the rows of a small table."""
+    if facts := _facts(part):
+        return {"facts": [{"label": row[1], "value": _fill_html(row[2], values, kind)} for row in facts]}
+    return {"html": _fill_html(part, values, kind)}
+
+
+def _laid_out(language: str, context: dict[str, Any]) -> str:
+    """Return the mail's HTML. What is not SafeString is escaped here.
+
+    Moving the style sheet to the elements takes far longer than all the rest, so it is done once for all mails of one shape: with slots
+    where the words stand, which are then filled in.
+    """
+    words: list[str] = []
+
+    def shape(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return tuple((name, shape(item)) for name, item in value.items())
+        if isinstance(value, list):
+            return ("list", *(shape(item) for item in value))
+        if isinstance(value, str):
+            if value:
+                words.append(conditional_escape(value))
+            return "word" if value else ""
+        return value
+
+    frame = _frame(language, shape(context))
+    return _SLOT.sub(lambda match: words[int(match[1])], frame)
+
+
+@lru_cache(maxsize=256)
+def _frame(language: str, shape: tuple[Any, ...]) -> str:
+    slots = 0
+
+    def context(part: Any) -> Any:
+        nonlocal slots
+        if part == "word":
+            slots += 1
+            return f"slot{slots - 1}q"
+        if isinstance(part, tuple):
+            if part[0] == "list":
+                return [context(item) for item in part[1:]]
+            return {name: context(item) for name, item in part}
+        return part
+
+    with translation.override(language):
+        html = render_to_string(
+            "communications/email/layout.html",
+            {**context(shape), "language": language, "qr_content_id": QR_CONTENT_ID, "blank": BLANK},
+        )
+    return inline_css(html)
 
 
 def inline_css(html: str) -> str:

@@ -370,6 +370,10 @@ DEFAULT_FROM_EMAIL = env.str(
 SERVER_EMAIL = DEFAULT_FROM_EMAIL
 SUPPORT_EMAIL = env.str("SUPPORT_EMAIL", default="" if PRODUCTION else "help@runway.example")
 SUPPORT_PHONE = env.str("SUPPORT_PHONE", default="" if PRODUCTION else "+44 20 7946 0123")
+# The sender's postal address, which the law wants in the foot of every offer. One line.
+POSTAL_ADDRESS = env.str(
+    "POSTAL_ADDRESS", default="" if PRODUCTION else "1 Perimeter Road, Hounslow TW6 2GA, United Kingdom"
+)
 TWILIO_API_BASE = env.str("TWILIO_API_BASE", default="" if PRODUCTION else f"{SANDBOX_URL}/twilio")
 TWILIO_ACCOUNT_SID = env.str("TWILIO_ACCOUNT_SID", default="" if PRODUCTION else "AC" + "5a" * 16)
 TWILIO_AUTH_TOKEN = env.str("TWILIO_AUTH_TOKEN", default="" if PRODUCTION else "sandbox-twilio-auth-token")

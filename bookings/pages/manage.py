@@ -7,16 +7,13 @@ from datetime import timedelta
 from typing import Any
 
 import segno
-from django.conf import settings
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
-from icalendar import Alarm, Calendar, Event
 
 from bookings import queries
 from bookings.models import Booking
@@ -25,7 +22,8 @@ from bookings.pages.forms import FindForm
 from bookings.pages.limits import limit_posts
 from bookings.services import access, cancel
 from bookings.services.amend import held_amendment, may_change
-from bookings.services.messages import times_changed
+from bookings.services.messages import calendar_entry
+from communications.senders.email import calendar_file
 from foundation.errors import DomainError, NotFound
 
 LIST_LENGTH = 100
@@ -159,43 +157,12 @@ def cancel_booking(request: HttpRequest, reference: str) -> HttpResponse:
 @never_cache
 @require_safe
 def calendar(request: HttpRequest, reference: str) -> HttpResponse:
-    """Return the stay as two calendar entries on the airport's clock, with an alarm before the drop-off."""
+    """Return the stay as the calendar entry that its e-mails bring, so that whoever takes both has it once."""
     booking = booking_from(request, reference)
     if booking.status not in ENTERABLE:
         raise Http404(_("Only a confirmed booking goes into a calendar."))
-    car_park = booking.product.car_park
-    entries = Calendar()
-    entries.add("prodid", f"-//{settings.SITE_NAME}//EN")
-    entries.add("version", "2.0")
-    entries.add("method", "PUBLISH")
-    link = settings.SITE_URL + reverse("bookings:detail", args=[booking.reference])
-    moments = [
-        ("drop-off", _("Drop off the car: %(place)s"), booking.start_at, 30),
-        ("return", _("Collect the car: %(place)s"), booking.end_at, 15),
-    ]
-    for part, title, at, minutes in moments:
-        event = Event()
-        event.add(
-            "uid", f"{booking.reference.lower()}-{part}@{settings.SITE_URL.split('://')[-1].split(':')[0]}"
-        )
-        event.add("sequence", times_changed(booking))
-        event.add("dtstamp", timezone.now())
-        event.add("dtstart", at.astimezone(booking.zone))
-        event.add("dtend", at.astimezone(booking.zone) + timedelta(minutes=minutes))
-        event.add("summary", title % {"place": car_park.name})
-        event.add("location", car_park.address)
-        event.add("geo", (float(car_park.latitude), float(car_park.longitude)))
-        event.add("description", f"{booking.reference} · {booking.plate}\n{car_park.directions}\n{link}")
-        event.add("url", link)
-        if part == "drop-off":
-            alarm = Alarm()
-            alarm.add("action", "DISPLAY")
-            alarm.add("description", title % {"place": car_park.name})
-            alarm.add("trigger", timedelta(hours=-3))
-            event.add_component(alarm)
-        entries.add_component(event)
-    entries.add_missing_timezones()
-    response = HttpResponse(entries.to_ical(), content_type="text/calendar; charset=utf-8")
+    file = calendar_file(calendar_entry(booking))
+    response = HttpResponse(file, content_type="text/calendar; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="{booking.reference}.ics"'
     return response
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, tzinfo
 
-from babel.dates import format_date, format_time, get_timezone_name
+from babel.dates import format_date, format_time, get_timezone_location
 from django.conf import settings
+from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import override
 
@@ -30,6 +31,13 @@ def local_time(at: datetime, language: str) -> str:
     return format_time(at.time(), "HH:mm", locale=_locale(language))
 
 
+def zone_name(zone: tzinfo, language: str) -> str:
+    """Write a time zone as people say it, such as "London time", true in summer and winter."""
+    with override(language):
+        city = get_timezone_location(zone, locale=_locale(language), return_city=True)
+        return _("%(city)s time") % {"city": city.rpartition("/")[2]}
+
+
 def place_and_times(booking: Booking) -> Variables:
     """Return the variables that every message about a booking shares."""
     language = booking.contact_language
@@ -43,6 +51,12 @@ def place_and_times(booking: Booking) -> Variables:
         "car_park_name": car_park.name,
         "drop_off_local": f"{local_date(start, language)} {local_time(start, language)}",
         "return_local": f"{local_date(end, language)} {local_time(end, language)}",
+        "drop_off_time": local_time(start, language),
+        "drop_off_date": local_date(start, language),
+        "return_time": local_time(end, language),
+        "return_date": local_date(end, language),
+        "timezone_name": zone_name(booking.zone, language),
+        "plate": booking.plate,
         "manage_url": manage_url(booking),
     }
 
@@ -170,14 +184,18 @@ def calendar_entry(booking: Booking) -> CalendarEntry:
             "reference": booking.reference,
             "plate": booking.plate,
         }
+    page = settings.SITE_URL + reverse("bookings:detail", args=[booking.reference])
     return CalendarEntry(
         uid=f"{booking.reference}@{settings.SITE_URL.split('//')[-1].split(':')[0]}",
-        starts_at=booking.start_at,
-        ends_at=booking.end_at,
+        starts_at=booking.local_start,
+        ends_at=booking.local_end,
         timezone=airport.timezone,
         summary=summary,
         location=car_park.address,
-        description=description,
+        description="\n".join(filter(None, (description, car_park.directions, page))),
+        url=page,  # without a guest's key: calendars are shared
+        latitude=float(car_park.latitude),
+        longitude=float(car_park.longitude),
         sequence=times_changed(booking) + (1 if booking.status == Booking.Status.CANCELLED else 0),
         is_cancelled=booking.status == Booking.Status.CANCELLED,
     )
@@ -193,16 +211,9 @@ def pass_and_place(booking: Booking) -> Variables:
     """Return the variables of messages that carry the boarding pass and the way to the car park."""
     language = booking.contact_language
     car_park = booking.product.car_park
-    start, end = booking.local_start, booking.local_end
     return place_and_times(booking) | {
         "address": car_park.address,
         "directions": car_park.directions,
-        "drop_off_time": local_time(start, language),
-        "drop_off_date": local_date(start, language),
-        "return_time": local_time(end, language),
-        "return_date": local_date(end, language),
-        "timezone_name": str(get_timezone_name(start, locale=_locale(language))),
-        "plate": booking.plate,
         "product_name": booking.product.name,
         "total": booking.total.format(language),
     }

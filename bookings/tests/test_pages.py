@@ -330,8 +330,9 @@ class TestManage:
         assert "openstreetmap.org" in page
         assert b"<svg" in client.get(f"/bookings/{reference}/qr.svg").content
         calendar = Calendar.from_ical(client.get(f"/bookings/{reference}/calendar.ics").content)
-        starts = [event["DTSTART"].dt for event in calendar.walk("VEVENT")]
-        assert [start.astimezone(UTC).replace(microsecond=0) for start in starts] == [
+        [event] = calendar.walk("VEVENT")
+        times = [event[name].dt for name in ("DTSTART", "DTEND")]
+        assert [at.astimezone(UTC).replace(microsecond=0) for at in times] == [
             placed.booking.start_at.replace(microsecond=0),
             placed.booking.end_at.replace(microsecond=0),
         ]

@@ -40,7 +40,13 @@ class Press:
         self._names = {mark: name for name, mark in self._marks.items()}
         self._pattern = re.compile(rf"https://{stamp}[0-9]+z\.invalid/|{stamp}[0-9]+z")
         made = rendering.render(
-            words, kind=kind, channel=channel, language=language, variables=self._marks, links=self._links
+            words,
+            kind=kind,
+            channel=channel,
+            language=language,
+            variables=self._marks,
+            links=self._links,
+            is_wrapped=False,
         )
         left = "".join(self._pattern.sub("", part) for part in (made.subject, made.text, made.html))
         # A mark that the layout cut in two cannot be filled in; such words are laid out for each person.
@@ -59,8 +65,7 @@ class Press:
                 words, kind=kind, channel=channel, language=language, variables=values, links=links
             )
         plain = self._filled(self._made.text, values)
-        if not self._made.html:
-            plain = plain.translate(rendering._TO_GSM7)
+        plain = rendering.plain_text(plain) if self._made.html else plain.translate(rendering._TO_GSM7)
         return Rendered(
             subject=self._filled(self._made.subject, values)[:400],
             text=plain,

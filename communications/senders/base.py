@@ -29,6 +29,9 @@ class CalendarEntry:
     description: str = ""
     sequence: int = 0  # one more with each change, so that calendars replace the entry
     is_cancelled: bool = False  # calendars take the entry out
+    url: str = ""
+    latitude: float | None = None
+    longitude: float | None = None
 
     def as_json(self) -> dict[str, Any]:
         return {**asdict(self), "starts_at": self.starts_at.isoformat(), "ends_at": self.ends_at.isoformat()}

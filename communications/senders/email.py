@@ -7,7 +7,7 @@ import smtplib
 import socket
 import threading
 import time
-from datetime import datetime
+from datetime import datetime, timedelta
 from email.headerregistry import Address
 from email.mime.image import MIMEImage
 from typing import Any
@@ -46,6 +46,7 @@ NOT_CONNECTED = (
 )
 
 
+ALARM_BEFORE = timedelta(hours=-3)  # what calendars remind of, beside our own reminders
 IDLE_SECONDS = (
     30  # a connection that rested longer may be dead without saying so, and a mail lost in it "maybe sent"
 )
@@ -194,7 +195,10 @@ def build(envelope: Envelope) -> EmailMultiAlternatives:
         image.add_header("Content-Disposition", "inline", filename="qr.png")
         mail.attach(image)
     if envelope.calendar:
-        mail.attach("parking.ics", calendar_file(envelope.calendar).decode(), "text/calendar")
+        method = "CANCEL" if envelope.calendar.is_cancelled else "PUBLISH"
+        mail.attach(
+            "parking.ics", calendar_file(envelope.calendar).decode(), f"text/calendar; method={method}"
+        )
     for file in envelope.attachments:
         mail.attach(file.filename, file.content, file.content_type)
     mail.extra_headers |= envelope.headers
@@ -215,7 +219,10 @@ def qr_png(text: str) -> bytes:
 
 
 def calendar_file(entry: CalendarEntry) -> bytes:
-    """Return the appointment as iCalendar, in the place's own time zone."""
+    """Return the appointment as iCalendar, on the place's own clock, with an alarm before its start and its end.
+
+    The same for everybody who offers it, so that a calendar which got it twice holds it once.
+    """
     calendar = icalendar.Calendar()
     calendar.add("prodid", "-//airport parking//booking//EN")
     calendar.add("version", "2.0")
@@ -230,6 +237,17 @@ def calendar_file(entry: CalendarEntry) -> bytes:
     event.add("summary", entry.summary)
     event.add("location", entry.location)
     event.add("description", entry.description)
+    event.add("transp", "TRANSPARENT")  # the car is busy, its driver is not
+    if entry.url:
+        event.add("url", entry.url)
+    if entry.latitude is not None and entry.longitude is not None:
+        event.add("geo", (entry.latitude, entry.longitude))
+    for end_of in () if entry.is_cancelled else ("START", "END"):
+        alarm = icalendar.Alarm()
+        alarm.add("action", "DISPLAY")
+        alarm.add("description", entry.summary)
+        alarm.add("trigger", ALARM_BEFORE, parameters={"RELATED": end_of})
+        event.add_component(alarm)
     calendar.add_component(event)
     calendar.add_missing_timezones()
     return calendar.to_ical()

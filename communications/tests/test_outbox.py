@@ -102,6 +102,7 @@ def test_mail_leaves_once_with_qr_calendar_and_our_id(wire: Any) -> None:
     parts = {part["type"].split(";")[0]: part for part in mail["attachments"]}
     assert parts["image/png"]["content_id"] == "booking-qr"
     assert base64.b64decode(parts["image/png"]["content"]).startswith(b"\x89PNG")
+    assert 'method="PUBLISH"' in parts["text/calendar"]["type"]
     calendar = base64.b64decode(parts["text/calendar"]["content"]).decode()
     assert "DTSTART;TZID=Europe/London:20261204T063000" in calendar
     html = next(part["value"] for part in mail["content"] if part["type"] == "text/html")

@@ -84,7 +84,7 @@ def test_the_plain_text_says_the_same(template: MessageTemplate) -> None:
     for word in (
         "AP-7F3K2Q",
         "LHR",
-        "Europe/London",
+        "London time",
         "AB12 CDE",
         "https://parking.example/b/AP-7F3K2Q/mfzw",
     ):

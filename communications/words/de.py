@@ -21,7 +21,7 @@ TEMPLATES: dict[tuple[str, str], Words] = {
         heading="Ist das Ihre Adresse?",
         body=(
             "Guten Tag {{ customer_name }},\n\nbitte bestätigen Sie diese Adresse, um Ihr Konto bei {{ site_name }} fertig anzulegen.\n\n"
-            "Wenn Sie sich nicht angemeldet haben, beachten Sie diese Nachricht nicht: Ohne die Schaltfläche geschieht nichts."
+            "Wenn Sie sich nicht angemeldet haben, beachten Sie diese Nachricht nicht: Ohne Ihre Bestätigung geschieht nichts."
         ),
         button_label="Adresse bestätigen",
         button_variable="verify_url",
@@ -30,7 +30,7 @@ TEMPLATES: dict[tuple[str, str], Words] = {
         subject="Neues Passwort festlegen",
         heading="Neues Passwort festlegen",
         body=(
-            "Guten Tag {{ customer_name }},\n\njemand, vermutlich Sie, möchte ein neues Passwort. Die Schaltfläche gilt einmal.\n\n"
+            "Guten Tag {{ customer_name }},\n\njemand, vermutlich Sie, möchte ein neues Passwort. Der Link gilt einmal.\n\n"
             "Wenn Sie es nicht waren, beachten Sie diese Nachricht nicht: Ihr Passwort bleibt, wie es ist."
         ),
         button_label="Passwort festlegen",
@@ -50,8 +50,9 @@ TEMPLATES: dict[tuple[str, str], Words] = {
         subject="{{ reference }} bestätigt: {{ airport_iata }}, {{ drop_off_date }}",
         heading="Ihre Buchung steht, {{ customer_name }}",
         body=(
-            "{{ car_park_name }}\n{{ address }}\n\n{{ directions }}\n\n"
-            "{{ product_name }}, bezahlt {{ total }}. Die Kameras kennen Ihr Kennzeichen; der Code oben öffnet die Schranke, falls nicht."
+            "{{ car_park_name }} erwartet Sie am {{ drop_off_local }}. Die Kameras kennen Ihr Kennzeichen; Ihr QR-Code öffnet die "
+            "Schranke, falls nicht.\n\n"
+            "Stellplatz: {{ product_name }}\nBezahlt: {{ total }}\nAdresse: {{ address }}\n\n{{ directions }}"
         ),
         button_label="Buchung verwalten",
         button_variable="manage_url",
@@ -63,7 +64,7 @@ TEMPLATES: dict[tuple[str, str], Words] = {
         subject="{{ airport_iata }}, {{ drop_off_date }}, {{ drop_off_time }}: Ihr Parkplatz",
         heading="Um {{ drop_off_time }} Uhr geht es los, {{ customer_name }}",
         body=(
-            "Ihr Platz auf {{ car_park_name }} ist bereit. Abgabe: {{ drop_off_local }}, Ortszeit am Flughafen.\n\n"
+            "Ihr Platz bei {{ car_park_name }} ist bereit. Abgabe: {{ drop_off_local }}, Ortszeit am Flughafen.\n\n"
             "{{ address }}\n\n{{ directions }}\n\n"
             "Die Kameras kennen {{ plate }}. Kommen Sie früher, später oder mit einem anderen Auto? Ändern Sie die Buchung hier."
         ),
@@ -77,7 +78,8 @@ TEMPLATES: dict[tuple[str, str], Words] = {
         subject="{{ reference }}: Abholung am {{ return_date }}, {{ return_time }}",
         heading="Bis bald, {{ customer_name }}",
         body=(
-            "Ihr Aufenthalt auf {{ car_park_name }} endet {{ return_local }}, Ortszeit am Flughafen.\n\n{{ address }}\n\n{{ directions }}\n\n"
+            "Ihr Aufenthalt bei {{ car_park_name }} endet {{ return_local }}, Ortszeit am Flughafen.\n\n"
+            "{{ address }}\n\n{{ directions }}\n\n"
             "Kommt Ihr Flug später? Verlängern Sie vor dem Ende: Das ist günstiger, als zu überziehen."
         ),
         button_label="Buchung öffnen",
@@ -106,7 +108,7 @@ TEMPLATES: dict[tuple[str, str], Words] = {
         body=(
             "Guten Tag {{ customer_name }},\n\nwir wollten {{ amount }} für die Buchung {{ reference }} von {{ method_label }} abbuchen. "
             "Ihre Bank möchte, dass Sie das selbst bestätigen. Bisher wurde nichts abgebucht.\n\n"
-            "Die Schaltfläche führt zur Zahlungsseite: Bestätigen Sie dort, oder zahlen Sie mit einer anderen Karte."
+            "Auf der Zahlungsseite bestätigen Sie, oder Sie zahlen mit einer anderen Karte."
         ),
         button_label="Zahlung bestätigen",
         button_variable="pay_url",
@@ -115,8 +117,8 @@ TEMPLATES: dict[tuple[str, str], Words] = {
         subject="{{ reference }} ist storniert",
         heading="Ihre Buchung ist storniert",
         body=(
-            "Guten Tag {{ customer_name }},\n\nIhr Parkplatz auf {{ car_park_name }} ab {{ drop_off_local }} ist storniert.\n\n"
-            "Erstattung: {{ refund_amount }}\n{{ refund_status_text }}"
+            "Guten Tag {{ customer_name }},\n\nIhr Parkplatz bei {{ car_park_name }} ab {{ drop_off_local }} ist storniert.\n\n"
+            "Buchung: {{ reference }}\nErstattung: {{ refund_amount }}\n\n{{ refund_status_text }}"
         ),
         button_label="Buchung ansehen",
         button_variable="manage_url",
@@ -129,8 +131,8 @@ TEMPLATES: dict[tuple[str, str], Words] = {
         heading="Ihre Buchung ist geändert",
         body=(
             "Guten Tag {{ customer_name }},\n\nso parken Sie jetzt; es gilt der Parkschein oben. {{ money_text }}\n\n"
-            "{{ car_park_name }}\n{{ address }}\n\n{{ directions }}\n\n{{ product_name }}, Kennzeichen {{ plate }}, Preis {{ total }}. "
-            "Der mitgesandte Kalendereintrag ersetzt den früheren."
+            "Stellplatz: {{ product_name }}\nKennzeichen: {{ plate }}\nPreis: {{ total }}\nAdresse: {{ address }}\n\n"
+            "{{ directions }}\n\nDer mitgesandte Kalendereintrag ersetzt den früheren."
         ),
         button_label="Buchung ansehen",
         button_variable="manage_url",
@@ -145,7 +147,7 @@ TEMPLATES: dict[tuple[str, str], Words] = {
         subject="{{ reference }}: Bitte zahlen Sie {{ amount }} für Ihre Änderung",
         heading="Ihre Änderung wartet auf {{ amount }}",
         body=(
-            "Guten Tag {{ customer_name }},\n\nwie besprochen halten wir Ihnen die neuen Zeiten auf {{ car_park_name }} frei:\n\n"
+            "Guten Tag {{ customer_name }},\n\nwie besprochen halten wir Ihnen die neuen Zeiten bei {{ car_park_name }} frei:\n\n"
             "Abgabe: {{ drop_off_local }}\nAbholung: {{ return_local }}\n\n"
             "Die Änderung gilt, sobald {{ amount }} bezahlt sind. Wir halten den Platz bis {{ pay_before_local }}, Ortszeit am Flughafen; "
             "danach gilt Ihre Buchung wie bisher."
@@ -236,7 +238,7 @@ TEMPLATES: dict[tuple[str, str], Words] = {
         heading="{{ customer_name }}, beim nächsten Mal parken Sie günstiger",
         body=(
             "Guten Tag {{ customer_name }},\n\nvielen Dank, dass Sie bei uns parken. Mit dem Code {{ promo_code }} wird Ihr nächster "
-            "Aufenthalt günstiger.\n\nDie Schaltfläche öffnet {{ site_name }}, der Code ist schon eingetragen."
+            "Aufenthalt günstiger.\n\nDer Link öffnet {{ site_name }}, der Code ist schon eingetragen."
         ),
         button_label="Code einlösen",
         button_variable="offer_url",
@@ -248,7 +250,7 @@ TEMPLATES: dict[tuple[str, str], Words] = {
         subject="{{ car_park_name }}: Bitte lesen Sie dies sofort",
         heading="Wichtig: {{ car_park_name }}",
         body=(
-            "Guten Tag {{ customer_name }},\n\nes geht um Ihr Auto {{ plate }} auf {{ car_park_name }}, {{ airport_name }} "
+            "Guten Tag {{ customer_name }},\n\nes geht um Ihr Auto {{ plate }} bei {{ car_park_name }}, {{ airport_name }} "
             "(Buchung {{ reference }}).\n\nSchreiben Sie hier, was geschehen ist und was zu tun ist.\n\nHilfe erhalten Sie unter {{ support_phone }}."
         ),
     ),

@@ -19,8 +19,8 @@ TEMPLATES: dict[tuple[str, str], Words] = {
         subject="Confirm your e-mail address",
         heading="Is this your address?",
         body=(
-            "Hello {{ customer_name }},\n\nplease confirm this address to finish your {{ site_name }} account.\n\n"
-            "If you did not sign up, ignore this message: nothing happens without the button."
+            "Hello {{ customer_name }},\n\nPlease confirm this address to finish your {{ site_name }} account.\n\n"
+            "If you did not sign up, ignore this message: nothing happens unless you confirm."
         ),
         button_label="Confirm address",
         button_variable="verify_url",
@@ -29,7 +29,7 @@ TEMPLATES: dict[tuple[str, str], Words] = {
         subject="Set a new password",
         heading="Set a new password",
         body=(
-            "Hello {{ customer_name }},\n\nsomebody, probably you, asked for a new password. The button works once.\n\n"
+            "Hello {{ customer_name }},\n\nSomebody, probably you, asked for a new password. The link works once.\n\n"
             "If it was not you, ignore this message: your password stays as it is."
         ),
         button_label="Set new password",
@@ -39,7 +39,7 @@ TEMPLATES: dict[tuple[str, str], Words] = {
         subject="You already have an account",
         heading="You already have an account",
         body=(
-            "Hello {{ customer_name }},\n\nsomebody, probably you, tried to sign up at {{ site_name }} with this address. "
+            "Hello {{ customer_name }},\n\nSomebody, probably you, tried to sign up at {{ site_name }} with this address. "
             "It has an account already, so just sign in.\n\nForgotten the password? Set a new one: {{ reset_url }}"
         ),
         button_label="Sign in",
@@ -49,8 +49,9 @@ TEMPLATES: dict[tuple[str, str], Words] = {
         subject="{{ reference }} confirmed: {{ airport_iata }}, {{ drop_off_date }}",
         heading="You are booked, {{ customer_name }}",
         body=(
-            "{{ car_park_name }}\n{{ address }}\n\n{{ directions }}\n\n"
-            "{{ product_name }}, paid {{ total }}. The cameras know your plate; the code above opens the barrier if they miss it."
+            "{{ car_park_name }} expects you on {{ drop_off_local }}. The cameras know your plate; your QR code opens the barrier if "
+            "they miss it.\n\n"
+            "Space: {{ product_name }}\nPaid: {{ total }}\nAddress: {{ address }}\n\n{{ directions }}"
         ),
         button_label="Manage booking",
         button_variable="manage_url",
@@ -76,7 +77,8 @@ TEMPLATES: dict[tuple[str, str], Words] = {
         subject="{{ reference }}: collect your car on {{ return_date }}, {{ return_time }}",
         heading="Welcome back soon, {{ customer_name }}",
         body=(
-            "Your stay at {{ car_park_name }} ends {{ return_local }}, airport time.\n\n{{ address }}\n\n{{ directions }}\n\n"
+            "Your stay at {{ car_park_name }} ends {{ return_local }}, airport time.\n\n"
+            "{{ address }}\n\n{{ directions }}\n\n"
             "Is your flight later? Make the stay longer before it ends: it costs less than overstaying."
         ),
         button_label="Open the booking",
@@ -89,7 +91,7 @@ TEMPLATES: dict[tuple[str, str], Words] = {
         subject="Payment received for {{ reference }}: {{ amount }}",
         heading="We have received {{ amount }}",
         body=(
-            "Hello {{ customer_name }},\n\nthank you. Here is your payment for booking {{ reference }}:\n\n"
+            "Hello {{ customer_name }},\n\nThank you. Here is your payment for booking {{ reference }}:\n\n"
             "Amount: {{ amount }}\nPaid: {{ paid_at_local }}\nWith: {{ method_label }}\nThrough: {{ provider_name }}\n\n"
             "Your receipt is attached; it is on your booking's page as well."
         ),
@@ -103,9 +105,9 @@ TEMPLATES: dict[tuple[str, str], Words] = {
         subject="{{ reference }}: please confirm {{ amount }} with your bank",
         heading="Your bank wants to hear from you",
         body=(
-            "Hello {{ customer_name }},\n\nwe tried to take {{ amount }} for booking {{ reference }} from {{ method_label }}. "
+            "Hello {{ customer_name }},\n\nWe tried to take {{ amount }} for booking {{ reference }} from {{ method_label }}. "
             "Your bank asks that you confirm it yourself. Nothing was taken yet.\n\n"
-            "The button leads to the payment page: confirm there, or pay with another card."
+            "On the payment page you can confirm it, or pay with another card."
         ),
         button_label="Confirm payment",
         button_variable="pay_url",
@@ -114,8 +116,8 @@ TEMPLATES: dict[tuple[str, str], Words] = {
         subject="{{ reference }} is cancelled",
         heading="Your booking is cancelled",
         body=(
-            "Hello {{ customer_name }},\n\nyour parking at {{ car_park_name }} from {{ drop_off_local }} is cancelled.\n\n"
-            "Refund: {{ refund_amount }}\n{{ refund_status_text }}"
+            "Hello {{ customer_name }},\n\nYour parking at {{ car_park_name }} from {{ drop_off_local }} is cancelled.\n\n"
+            "Booking: {{ reference }}\nRefund: {{ refund_amount }}\n\n{{ refund_status_text }}"
         ),
         button_label="See booking",
         button_variable="manage_url",
@@ -127,9 +129,9 @@ TEMPLATES: dict[tuple[str, str], Words] = {
         subject="{{ reference }} changed: {{ drop_off_local }} to {{ return_local }}",
         heading="Your booking is changed",
         body=(
-            "Hello {{ customer_name }},\n\nthis is your parking now; the pass above is the one that counts. {{ money_text }}\n\n"
-            "{{ car_park_name }}\n{{ address }}\n\n{{ directions }}\n\n{{ product_name }}, plate {{ plate }}, price {{ total }}. "
-            "The calendar entry that comes along replaces the earlier one."
+            "Hello {{ customer_name }},\n\nThis is your parking now; the pass above is the one that counts. {{ money_text }}\n\n"
+            "Space: {{ product_name }}\nPlate: {{ plate }}\nPrice: {{ total }}\nAddress: {{ address }}\n\n"
+            "{{ directions }}\n\nThe calendar entry that comes along replaces the earlier one."
         ),
         button_label="See booking",
         button_variable="manage_url",
@@ -144,7 +146,7 @@ TEMPLATES: dict[tuple[str, str], Words] = {
         subject="{{ reference }}: please pay {{ amount }} for your change",
         heading="Your change waits for {{ amount }}",
         body=(
-            "Hello {{ customer_name }},\n\nas agreed we keep the new times for you at {{ car_park_name }}:\n\n"
+            "Hello {{ customer_name }},\n\nAs agreed we keep the new times for you at {{ car_park_name }}:\n\n"
             "Drop-off: {{ drop_off_local }}\nReturn: {{ return_local }}\n\n"
             "The change is made when {{ amount }} is paid. We keep the space until {{ pay_before_local }}, airport time; after that your "
             "booking stands as it was."
@@ -159,7 +161,7 @@ TEMPLATES: dict[tuple[str, str], Words] = {
         subject="{{ reference }}: your change was not made",
         heading="Your booking stands as it was",
         body=(
-            "Hello {{ customer_name }},\n\nwe are sorry: the change of booking {{ reference }} was not made. {{ what_happened_text }}\n\n"
+            "Hello {{ customer_name }},\n\nWe are sorry: the change of booking {{ reference }} was not made. {{ what_happened_text }}\n\n"
             "Your booking itself stands as it was before."
         ),
         button_label="See booking",
@@ -173,7 +175,7 @@ TEMPLATES: dict[tuple[str, str], Words] = {
     ("refund_issued", "email"): Words(
         subject="Refund for {{ reference }}: {{ amount }}",
         heading="{{ amount }} is on its way back",
-        body="Hello {{ customer_name }},\n\nwe have refunded {{ amount }} for booking {{ reference }}.\n\n{{ refund_status_text }}",
+        body="Hello {{ customer_name }},\n\nWe have refunded {{ amount }} for booking {{ reference }}.\n\n{{ refund_status_text }}",
         button_label="See booking",
         button_variable="manage_url",
     ),
@@ -184,7 +186,7 @@ TEMPLATES: dict[tuple[str, str], Words] = {
         subject="{{ reference }}: we could not keep your space",
         heading="We are sorry: the space is gone",
         body=(
-            "Hello {{ customer_name }},\n\nyour payment for {{ car_park_name }} arrived after the time for which we kept your "
+            "Hello {{ customer_name }},\n\nYour payment for {{ car_park_name }} arrived after the time for which we kept your "
             "space, and by then the car park was full. You have no booking with us for these dates.\n\n"
             "We are giving back all of it: {{ amount }}. You need to do nothing for that."
         ),
@@ -198,7 +200,7 @@ TEMPLATES: dict[tuple[str, str], Words] = {
         subject="{{ reference }}: your second payment is given back",
         heading="You paid twice, so {{ amount }} goes back",
         body=(
-            "Hello {{ customer_name }},\n\nyour booking {{ reference }} was already paid when a second payment of {{ amount }} by "
+            "Hello {{ customer_name }},\n\nYour booking {{ reference }} was already paid when a second payment of {{ amount }} by "
             "{{ provider_name }} arrived. The booking stands.\n\nWe are giving back all of the second payment. You need to do nothing for "
             "that."
         ),
@@ -212,7 +214,7 @@ TEMPLATES: dict[tuple[str, str], Words] = {
         subject="{{ reference }}: your payment did not go through",
         heading="{{ provider_name }} did not receive your payment",
         body=(
-            "Hello {{ customer_name }},\n\nyour payment of {{ amount }} for booking {{ reference }} was still being checked, and came to "
+            "Hello {{ customer_name }},\n\nYour payment of {{ amount }} for booking {{ reference }} was still being checked, and came to "
             "nothing. Nothing was taken by us, and you have no booking with us for these dates.\n\nYou can book again and pay another way."
         ),
         button_label="Book again",
@@ -222,7 +224,7 @@ TEMPLATES: dict[tuple[str, str], Words] = {
         subject="{{ reference }}: your refund did not arrive",
         heading="Your refund did not arrive",
         body=(
-            "Hello {{ customer_name }},\n\nwe tried to give back {{ amount }} for booking {{ reference }}, but it did not arrive. "
+            "Hello {{ customer_name }},\n\nWe tried to give back {{ amount }} for booking {{ reference }}, but it did not arrive. "
             "{{ cause }} We see to it. Write to {{ support_email }} if we should send it another way."
         ),
     ),
@@ -236,8 +238,8 @@ TEMPLATES: dict[tuple[str, str], Words] = {
         subject="A little off your next stay",
         heading="{{ customer_name }}, your next stay costs less",
         body=(
-            "Hello {{ customer_name }},\n\nthank you for parking with us. With the code {{ promo_code }} your next stay costs less.\n\n"
-            "The button opens {{ site_name }} with the code filled in."
+            "Hello {{ customer_name }},\n\nThank you for parking with us. With the code {{ promo_code }} your next stay costs less.\n\n"
+            "The link opens {{ site_name }} with the code filled in."
         ),
         button_label="Use the code",
         button_variable="offer_url",
@@ -249,7 +251,7 @@ TEMPLATES: dict[tuple[str, str], Words] = {
         subject="{{ car_park_name }}: please read this now",
         heading="Important: {{ car_park_name }}",
         body=(
-            "Hello {{ customer_name }},\n\nthis is about your car {{ plate }} at {{ car_park_name }}, {{ airport_name }} "
+            "Hello {{ customer_name }},\n\nThis is about your car {{ plate }} at {{ car_park_name }}, {{ airport_name }} "
             "(booking {{ reference }}).\n\nWrite here what has happened and what to do.\n\nCall us on {{ support_phone }} if you need help."
         ),
     ),

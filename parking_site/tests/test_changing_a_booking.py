@@ -12,14 +12,19 @@ from django.core.management import call_command
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
+from icalendar import Calendar
 from rest_framework.test import APIClient
 
 from accounts import services
 from accounts.models import User
 from bookings.models import Amendment, Booking
 from bookings.services.access import guest_token_for, with_places
+from bookings.services.cancel import cancel, preview_cancellation
+from bookings.services.messages import calendar_entry
 from bookings.tests.world import make_product
 from communications.models import Message
+from communications.senders.base import CalendarEntry
+from communications.senders.email import calendar_file
 from foundation.models import AuditEntry
 from payments.models import Payment, Refund
 from payments.services import refund
@@ -100,7 +105,7 @@ def test_a_guest_sees_the_difference_pays_it_and_has_the_new_pass(browser: Clien
     assert "Your booking is changed. The new pass is on its way" in page
     assert "Booking changed" in page
     assert "£60.00" in page
-    assert browser.get(f"/bookings/{booking.reference}/calendar.ics").content.count(b"SEQUENCE:1") == 2
+    assert browser.get(f"/bookings/{booking.reference}/calendar.ics").content.count(b"SEQUENCE:1") == 1
     assert browser.get(f"/pay/{booking.reference}")["Location"].endswith("/confirmed")
 
 
@@ -297,3 +302,42 @@ def test_staff_without_a_reason_or_the_permission_change_nothing(
     program.credentials(HTTP_AUTHORIZATION=f"Bearer {services.issue_tokens(vic).access}")
     assert ask(program, booking, plate="X1").status_code == 403
     assert (Amendment.objects.count(), Payment.objects.count()) == (0, 1)
+
+
+# Calendars
+
+
+def entry(file: bytes) -> dict[str, Any]:
+    calendar = Calendar.from_ical(file)
+    [event] = calendar.walk("VEVENT")
+    return {
+        "method": str(calendar["METHOD"]),
+        "uid": str(event["UID"]),
+        "sequence": event["SEQUENCE"],
+        "times": (event["DTSTART"].dt, event["DTEND"].dt),
+        "alarms": len(event.walk("VALARM")),
+    }
+
+
+def mailed(kind: str, booking: Booking) -> dict[str, Any]:
+    message = Message.objects.get(kind=kind, channel="email", reference=booking.reference)
+    return entry(calendar_file(CalendarEntry.from_json(message.calendar)))
+
+
+def test_a_calendar_holds_a_stay_once_wherever_its_entry_came_from(browser: Client, booking: Booking) -> None:
+    page = f"/bookings/{booking.reference}/calendar.ics"
+    first = mailed("booking_confirmation", booking)
+    assert first == entry(browser.get(page).content)
+    assert (first["method"], first["sequence"], first["alarms"]) == ("PUBLISH", 0, 2)
+    assert first["times"] == tuple(
+        at.replace(microsecond=0) for at in (booking.local_start, booking.local_end)
+    )
+    shown = browser.post(f"/bookings/{booking.reference}/change", form_of(booking, plate="NEW 123"))
+    browser.post(f"/bookings/{booking.reference}/change", {"preview_token": shown.context["preview"].token})
+    changed = mailed("booking_amended", booking)
+    assert changed == entry(browser.get(page).content) == {**first, "sequence": 1}
+    now = timezone.now()
+    cancel(booking, preview_token=preview_cancellation(booking, now=now).token, now=now)
+    booking.refresh_from_db()
+    gone = entry(calendar_file(calendar_entry(booking)))
+    assert gone == {**first, "method": "CANCEL", "sequence": 2, "alarms": 0}

@@ -6,11 +6,12 @@ import io
 from typing import Any
 
 import pytest
-from babel.messages.extract import extract_from_file
+from babel.messages.extract import extract, extract_from_file
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from django.conf import settings
 from django.test import Client, RequestFactory
+from django.utils.translation.template import templatize
 
 from accounts.models import User
 from bookings.models import Booking
@@ -36,6 +37,7 @@ WRITERS = (
     "payments/services/documents.py",
     "payments/services/messages.py",
 )
+LAYOUTS = ("templates/communications/email/layout.html", "templates/communications/email/layout.txt")
 wire = provider_wire
 # What does not fit one SMS with our samples: sentences about money that must be whole, and links of guests, which are long.
 IN_TWO = {
@@ -90,6 +92,13 @@ def test_the_compiled_sentences_are_the_written_ones_and_none_is_missing(languag
         for path in WRITERS
         for found in extract_from_file("python", settings.BASE_DIR / path, keywords={"_": None})
     }
+    for path in LAYOUTS:
+        labels = templatize((settings.BASE_DIR / path).read_text()).encode()
+        found = {
+            one[1] for one in extract("python", io.BytesIO(labels), keywords={"_": None, "gettext": None})
+        }
+        assert found, path
+        written |= found
     assert written <= set(translated), written - set(translated)
     customers = {str(cause.customer) for cause in CAUSES.values()}
     assert customers <= set(translated), customers - set(translated)
@@ -140,7 +149,7 @@ def test_a_german_guest_is_written_to_in_german(wire: Any) -> None:
     )
     assert "Ihre Buchung steht" in html
     assert 'lang="de"' in html
-    for german in ("Abgabe", "Abholung", "Ortszeit am Flughafen", "Kennzeichen", "Mi., 3. Juni 2026"):
+    for german in ("Abgabe", "Abholung", "Ortszeit London", "Kennzeichen", "Mi., 3. Juni 2026"):
         assert german in text, german
     for english in ("Drop-off", "Return", "Local times", "Wed"):
         assert english not in text, english

@@ -11,7 +11,7 @@ from django.utils import translation
 from django.utils.translation import gettext as _
 
 from bookings.services.access import manage_url
-from bookings.services.messages import calendar_entry, local_date, local_time, place_and_times
+from bookings.services.messages import calendar_entry, local_date, local_time, place_and_times, zone_name
 from communications.catalogue import KINDS
 from communications.models import Message
 from communications.services.outbox import queue_message, was_queued
@@ -81,7 +81,7 @@ def paid_variables(payment: Any) -> dict[str, str]:
     return {
         "amount": payment.captured.format(language),
         "provider_name": payment.get_provider_display(),
-        "paid_at_local": f"{local_date(at, language)}, {local_time(at, language)} ({booking.airport.timezone})",
+        "paid_at_local": f"{local_date(at, language)}, {local_time(at, language)} ({zone_name(booking.zone, language)})",
         "method_label": payment.method_label or _("card"),
     }
 
@@ -213,7 +213,6 @@ def tell_refund(refund: Any, *, amount_minor: int | None = None, is_done: bool |
             document=note,
             refund_amount=amount,
             refund_status_text=state,
-            plate=booking.plate,
         )
 
 
@@ -252,7 +251,6 @@ def tell_refund_waits(cancellation: Any) -> None:
             refund_status_text=_(
                 "Your bank holds this payment and decides about it, so nothing goes back before. You hear from us when it has decided."
             ),
-            plate=booking.plate,
         )
 
 
