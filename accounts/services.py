@@ -21,7 +21,7 @@ from rest_framework_simplejwt.utils import datetime_from_epoch, get_md5_hash_pas
 
 from accounts.models import TokenFamily, User
 from communications.models import ConsentSource
-from communications.services.consent import record_consent
+from communications.services.consent import is_reached_by, record_consent
 from foundation import audit
 from foundation.errors import DomainError, InvalidInput
 
@@ -161,7 +161,11 @@ def change_profile(
     sms_wording: str = "",
     **changes: Any,
 ) -> User:
-    """Write the named profile fields. A yes or no to offers goes into the consent ledger with the wording that was shown."""
+    """Write the named profile fields. A yes or no to offers goes into the consent ledger with the wording that was shown.
+
+    Raises InvalidInput, with nothing written, for a yes to SMS for a phone that no message to this person has reached: it may be
+    anybody's.
+    """
     for field, value in changes.items():
         setattr(user, field, value)
     with transaction.atomic():
@@ -170,6 +174,13 @@ def change_profile(
         if marketing_consent is not None and marketing_consent != user.marketing_consent:
             note_consent(user, marketing_consent, source=source, wording=wording, ip_address=ip_address)
         if sms_offers is not None and user.phone and sms_offers != user.wants_sms_offers:
+            if sms_offers and not is_reached_by(user, channel="sms", address=str(user.phone)):
+                raise InvalidInput(
+                    _(
+                        "Offers by SMS go only to a number that has had an SMS about your booking. Book with this number first, then tick this."
+                    ),
+                    field="sms_offers",
+                )
             note_consent(
                 user, sms_offers, source=source, wording=sms_wording, ip_address=ip_address, channel="sms"
             )

@@ -14,6 +14,7 @@ from accounts.forms import ProfileForm
 from accounts.models import User
 from accounts.services import change_profile
 from communications.services.consent import wants_offers
+from foundation.errors import InvalidInput
 from foundation.middleware import client_address
 
 
@@ -31,13 +32,17 @@ def profile(request: HttpRequest) -> HttpResponse:
         initial={"marketing_consent": subscribed, "sms_offers": user.wants_sms_offers},
     )
     if request.method == "POST" and form.is_valid():
-        change_profile(
-            user,
-            wording=str(form.fields["marketing_consent"].label),
-            sms_wording=str(form.fields["sms_offers"].label),
-            ip_address=client_address(request),
-            **form.cleaned_data,
-        )
-        messages.success(request, _("Your details are saved."))
-        return redirect("accounts:profile")
+        try:
+            change_profile(
+                user,
+                wording=str(form.fields["marketing_consent"].label),
+                sms_wording=str(form.fields["sms_offers"].label),
+                ip_address=client_address(request),
+                **form.cleaned_data,
+            )
+        except InvalidInput as error:
+            form.add_error(error.field or None, str(error.message))
+        else:
+            messages.success(request, _("Your details are saved."))
+            return redirect("accounts:profile")
     return render(request, "accounts/profile.html", {"form": form}, status=422 if form.errors else 200)

@@ -113,6 +113,16 @@ def test_offers_by_sms_are_asked_for_in_the_account(client: Client) -> None:
     user = ada()
     client.force_login(user)
     form = {"name": "Ada King", "phone": "+44 7400 123456", "sms_offers": "on"}
+    refused = client.post("/account", form)
+    assert refused.status_code == 422 and "Book with this number first" in refused.content.decode()
+    user.refresh_from_db()
+    assert (user.name, str(user.phone)) != ("Ada King", "+447400123456"), "all or nothing"
+    assert not consent.wants_offers(channel="sms", address="+447400123456"), "it may be anybody's"
+    Message.objects.create(
+        kind="booking_confirmation", channel="sms", to="+447400123456", user=user, dedupe_key="reached"
+    )
+    for step in ("sending", "sent", "delivered"):
+        Message.objects.update(status=step)
     assert client.post("/account", form).status_code == 302
     user.refresh_from_db()
     assert (user.wants_sms_offers, user.marketing_consent) == (True, False)

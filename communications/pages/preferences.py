@@ -34,6 +34,7 @@ def unsubscribe(request: HttpRequest, token: str) -> HttpResponse:
             if request.POST.get("List-Unsubscribe") == "One-Click"
             else ConsentSource.PREFERENCES,
             now=timezone.now(),
+            language=get_language() or "",
         )
     context = {"channel": channel, "token": token, "is_subscribed": _is_subscribed(channel, key)}
     return _private(render(request, "communications/unsubscribe.html", context))
@@ -62,7 +63,11 @@ def choose(request: HttpRequest, token: str) -> HttpResponse:
                 )
         else:
             consent.withdraw(
-                channel=channel, address_key=key, source=ConsentSource.PREFERENCES, now=timezone.now()
+                channel=channel,
+                address_key=key,
+                source=ConsentSource.PREFERENCES,
+                now=timezone.now(),
+                language=get_language() or "",
             )
         return redirect(f"{request.path}?saved=1")
     context = {

@@ -20,6 +20,7 @@ from communications.models import (
     ConsentSource,
     ConsentState,
     Message,
+    MessageStatus,
     Suppression,
     SuppressionCause,
 )
@@ -165,8 +166,15 @@ def _enter(*, channel: str, key: str, now: datetime, is_granted: bool, **facts: 
         )
 
 
+def is_reached_by(user: Any, *, channel: str, address: str) -> bool:
+    """Say whether a message to this account's owner was delivered to the address: whoever types a number has not shown that it is theirs."""
+    return Message.objects.filter(
+        user=user, channel=channel, to=address, status=MessageStatus.DELIVERED
+    ).exists()
+
+
 def withdraw(
-    *, channel: str, address_key: str, source: str, now: datetime, note: str = ""
+    *, channel: str, address_key: str, source: str, now: datetime, language: str = "", note: str = ""
 ) -> ConsentEntry | None:
     """Write down a no from somebody whom we know only by the hash in their link; None when it stands already."""
     known = ConsentEntry.objects.filter(channel=channel, address_key=address_key).exclude(address="").first()
@@ -177,6 +185,7 @@ def withdraw(
         is_granted=False,
         address=known.address if known else "",
         source=source,
+        language=language[:8],
         note=note[:500],
     )
 
