@@ -4,6 +4,7 @@
 built-in sandbox; in production `parking_site.checks` refuses to start on such defaults and names each.
 """
 
+import warnings
 from datetime import timedelta
 from pathlib import Path
 
@@ -343,6 +344,8 @@ CURRENCIES = env.list("CURRENCIES", default=["USD", "GBP", "EUR", "CAD", "AUD"])
 # --- Messages ---------------------------------------------------------------------------------------------------
 # Who sends e-mail: sendgrid or postmark. EMAIL_BACKEND may name another backend of Django's; then nobody reports what became of a mail.
 EMAIL_PROVIDER = env.str("EMAIL_PROVIDER", default="sendgrid")
+# The same as anymail.W003 above, said again by each process that sends.
+warnings.filterwarnings("ignore", message="django-anymail has dropped official support for SendGrid")
 EMAIL_BACKEND = env.str("EMAIL_BACKEND", default=f"anymail.backends.{EMAIL_PROVIDER}.EmailBackend")
 SENDGRID_API_KEY = env.str("SENDGRID_API_KEY", default="" if PRODUCTION else "SG.sandbox.sandbox")
 SENDGRID_API_URL = env.str(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import dataclass
 from typing import Any
 
 from django import forms
@@ -27,6 +28,7 @@ from communications.catalogue import EMAIL, EMERGENCY, EVERYWHERE, KINDS, PROMOT
 from communications.models import Channel, MessageTemplate, TemplateVersion
 from communications.services import trial, wording
 from communications.services.wording import Draft
+from communications.templatetags.message_tags import language_name
 from communications.words import languages
 from foundation.admin import ReasonForm
 from foundation.errors import DomainError
@@ -37,6 +39,24 @@ GROUPS = [
     (PROMOTIONAL, _("Offers")),
     (EMERGENCY, _("Emergencies")),
 ]
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """A kind's words on one channel in one language: there, missing, or never sent that way."""
+
+    kind: Kind
+    channel: str
+    language: str
+    template: Any
+
+    @property
+    def is_sent(self) -> bool:
+        return self.channel in self.kind.channels
+
+    @property
+    def label(self) -> str:
+        return f"{Channel(self.channel).label}, {language_name(self.language)}"
 
 
 def _group_of(kind: Kind) -> str:
@@ -168,17 +188,17 @@ class MessageTemplateAdmin(ModelAdmin):
         """Show every message at a glance: a row for each kind, a column for each channel and language."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        codes = dict.fromkeys([*languages(), *MessageTemplate.objects.values_list("language", flat=True)])
+        known = {*languages(), *MessageTemplate.objects.values_list("language", flat=True)}
+        codes = sorted(
+            known, key=lambda code: (code != "en", code)
+        )  # the words that stand in for all others first
         columns = [(channel, code) for channel in (EMAIL, SMS) for code in codes]
         there = {(one.kind, one.channel, one.language): one for one in self.get_queryset(request)}
         groups = [
             (
                 title,
                 [
-                    (
-                        kind,
-                        [(there.get((kind.code, *column)), column[0] in kind.channels) for column in columns],
-                    )
+                    (kind, [_Cell(kind, *column, there.get((kind.code, *column))) for column in columns])
                     for kind in KINDS.values()
                     if _group_of(kind) == group
                 ],
