@@ -28,7 +28,7 @@ BATCH = 250_000
 ANSWERS = 5
 # 1,096 days up to now, more of them lately; four messages in five by e-mail; states as a healthy shop has them.
 FILL = """
-INSERT INTO communications_message (id, kind, channel, "to", to_name, language, variables, qr_text, attachment, dedupe_key, reference,
+INSERT INTO communications_message (id, kind, channel, "to", to_name, language, variables, qr_text, attachment, dedupe_key, reference, other_address,
     timezone, condition, campaign_key, status, provider, provider_ref, subject, body_text, body_html, attempts, tries_left, was_resent,
     queued_at, due_at, sent_at, delivered_at, error_code, error_text, segments, price, price_currency, is_price_estimated)
 SELECT gen_random_uuid(), kind, channel,
@@ -38,7 +38,7 @@ SELECT gen_random_uuid(), kind, channel,
     CASE WHEN person %% 5 = 0 THEN 'de' ELSE 'en' END,
     jsonb_build_object('plate', 'AB' || lpad((person %% 100)::text, 2, '0') || ' ' || chr(65 + person %% 26) || chr(65 + person / 26 %% 26) || chr(65 + person / 676 %% 26),
                        'reference', reference, 'customer_name', 'Driver ' || person, 'total', '84.50 GBP'),
-    '', '', 'log:' || n, reference, '', '', CASE WHEN kind = 'promotion' THEN 'campaign:' || 1 + n / 100000 ELSE '' END,
+    '', '', 'log:' || n, reference, '', '', '', CASE WHEN kind = 'promotion' THEN 'campaign:' || 1 + n / 100000 ELSE '' END,
     status, CASE channel WHEN 'email' THEN 'SendGrid' ELSE 'twilio' END, CASE WHEN status IN ('queued', 'suppressed') THEN '' ELSE md5('ref' || n) END,
     'Your booking ' || reference, repeat('Your space is kept for you. ', 8), '<p>' || repeat('Your space is kept for you. ', 8) || '</p>', 1, 7, false,
     queued_at, queued_at, CASE WHEN status NOT IN ('queued', 'suppressed') THEN queued_at + interval '2 seconds' END,

@@ -340,18 +340,18 @@ class CampaignPromoCodes:
         )
         return promo.code
 
-    def takings(self, code: str) -> tuple[int, list[tuple[str, int]]]:
-        rows = self._uses(code)
+    def takings(self, code: str, *, since: datetime) -> tuple[int, list[tuple[str, int]]]:
+        rows = self._uses(code, since)
         sums = rows.order_by("booking__currency").values_list("booking__currency")
         return rows.count(), list(sums.annotate(total=Sum("booking__total_minor")))
 
-    def by_hour(self, code: str) -> list[tuple[datetime, int]]:
-        rows = self._uses(code).order_by().annotate(hour=TruncHour("created_at")).values_list("hour")
+    def by_hour(self, code: str, *, since: datetime) -> list[tuple[datetime, int]]:
+        rows = self._uses(code, since).order_by().annotate(hour=TruncHour("created_at")).values_list("hour")
         return sorted(rows.annotate(Count("pk")))
 
     @staticmethod
-    def _uses(code: str) -> Any:
-        return PromoUse.objects.filter(promo__code=code, booking__status__in=STANDS)
+    def _uses(code: str, since: datetime) -> Any:
+        return PromoUse.objects.filter(promo__code=code, booking__status__in=STANDS, created_at__gte=since)
 
 
 promo_codes = CampaignPromoCodes()

@@ -17,7 +17,7 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.template.loader import render_to_string
 from django.utils import translation
-from django.utils.html import conditional_escape, format_html
+from django.utils.html import conditional_escape, escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
 from premailer import Premailer
@@ -326,6 +326,15 @@ def sms_facts(text: str) -> SmsFacts:
 def sms_segments(text: str) -> int:
     """Return how many SMS the text takes."""
     return sms_facts(text).segments
+
+
+def without_customers_links(text: str, variables: Mapping[str, Any], kind: Kind) -> str:
+    """Take out the links that open the booking as its customer: whoever reads messages may not act for others."""
+    for variable in kind.variables:
+        link = str(variables.get(variable.name, "")) if variable.acts_for_customer else ""
+        if link:
+            text = text.replace(escape(link), HIDDEN).replace(link, HIDDEN)
+    return text
 
 
 def hide_secrets(variables: Mapping[str, Any], kind: Kind) -> dict[str, Any]:

@@ -59,9 +59,14 @@ def test_everything_to_and_from_the_person_is_handed_over_and_nothing_else(ada: 
     rows = [json.loads(line) for line in body_of(answer).splitlines()]
     assert sorted(row["address"] for row in rows) == ["+442079460123", "Ada@example.com"]
     assert "attachment" in answer["Content-Disposition"] and "no-store" in answer["Cache-Control"]
+    link = KINDS["booking_confirmation"].sample["manage_url"]
+    Message.objects.filter(to="Ada@example.com").update(body_text=f"Change it: {link}")
+    assert link not in body_of(client.post(page("_export", ada), {"format": "json"})), (
+        "it acts for the customer"
+    )
     answer = client.post(page("_export", ada), {"format": "csv"})
     assert len(body_of(answer).splitlines()) == 3
-    assert AuditEntry.objects.filter(action="messages_exported").count() == 2
+    assert AuditEntry.objects.filter(action="messages_exported").count() == 3
     assert client.post(page("_export", ada), {"format": "exe"}).status_code == 302
 
 

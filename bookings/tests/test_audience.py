@@ -118,8 +118,13 @@ def test_what_a_code_brought_counts_bookings_that_stand(lhr: Product) -> None:
             created_at=NOW,
         )
         Booking.objects.filter(pk=booking.pk).update(status=status, confirmed_at=NOW)
-    assert promo_codes.takings(code) == (1, [("GBP", 4000)])
-    assert [count for _hour, count in promo_codes.by_hour(code)] == [1]
+    assert promo_codes.takings(code, since=NOW) == (1, [("GBP", 4000)])
+    assert [count for _hour, count in promo_codes.by_hour(code, since=NOW)] == [1]
+    later = NOW + timedelta(microseconds=1)
+    assert promo_codes.takings(code, since=later) == (0, []), (
+        "what was booked before a campaign is not its own"
+    )
+    assert promo_codes.by_hour(code, since=later) == []
     for bad in ({"code": "x"}, {"code": "SPRING-20"}, {"percent": "200"}, {"percent": "lots"}):
         with pytest.raises(ValidationError):
             promo_codes.create(

@@ -21,6 +21,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from communications.admin.charts import PARTS, bars_over
+from communications.campaigns.people import reason_text
 from communications.catalogue import KIND_CHOICES
 from communications.models import Channel, MessageCount, MessageStatus
 from communications.queries import OPTED_OUT, Analytics, Tally, analytics, counted_rows
@@ -180,7 +181,7 @@ class AnalyticsAdmin(ReadOnlyAdmin):
             ],
             "reasons": [
                 Number(
-                    name or _("no reason given"),
+                    reason_text(name) if name else _("no reason given"),
                     str(count),
                     links.to(MessageStatus.SUPPRESSED, reasons=(name,)),
                 )

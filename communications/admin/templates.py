@@ -10,6 +10,7 @@ from django import forms
 from django.conf import settings
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import transaction
 from django.db.models import OuterRef, Subquery
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -27,7 +28,7 @@ from communications import rendering
 from communications.catalogue import EMAIL, EMERGENCY, EVERYWHERE, KINDS, PROMOTIONAL, SMS, Kind
 from communications.models import Channel, MessageTemplate, TemplateVersion
 from communications.services import trial, wording
-from communications.services.wording import Draft
+from communications.services.wording import Draft, SavedMeanwhile
 from communications.templatetags.message_tags import language_name
 from communications.words import languages
 from foundation.admin import ReasonForm
@@ -125,15 +126,9 @@ class WordsForm(forms.ModelForm):
             except ValidationError as error:
                 self.add_error(None, error)
         newest, based_on = self.instance.current, self.cleaned_data.get("based_on")
-        if newest is not None and based_on is not None and newest.number != based_on:
-            self.add_error(
-                None,
-                _(
-                    "%(who)s saved version %(number)d while you were writing. Your words are kept below: compare them with it in the versions, "
-                    "then save again."
-                )
-                % {"who": newest.created_by or _("Somebody"), "number": newest.number},
-            )
+        is_same = not self.errors and newest is not None and self.draft == Draft.of(newest)
+        if newest is not None and based_on is not None and newest.number != based_on and not is_same:
+            self.add_error(None, str(SavedMeanwhile(newest).message))
             given: Any = self.data
             self.data = given.copy()
             self.data[self.add_prefix("based_on")] = str(newest.number)  # type: ignore[index]  # the next saving is one that knows
@@ -228,8 +223,18 @@ class MessageTemplateAdmin(ModelAdmin):
         fields = [*fields, "based_on"] if self.has_change_permission(request, obj) else []
         return [(None, {"fields": [*fields, "placeholders"]})]
 
+    def changeform_view(
+        self, request: HttpRequest, object_id: str | None = None, *args: Any, **more: Any
+    ) -> Any:
+        """Let those who save the same words at once pass one after the other, so that the second is told of the first."""
+        if request.method != "POST" or not str(object_id).isdecimal():
+            return super().changeform_view(request, object_id, *args, **more)
+        with transaction.atomic():
+            MessageTemplate.objects.select_for_update().filter(pk=int(object_id or 0)).first()
+            return super().changeform_view(request, object_id, *args, **more)
+
     def save_model(self, request: HttpRequest, obj: MessageTemplate, form: Any, change: bool) -> None:
-        wording.save_version(obj, form.draft, by=request.user)
+        wording.save_version(obj, form.draft, by=request.user, based_on=form.cleaned_data.get("based_on"))
 
     def render_change_form(
         self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any
@@ -370,7 +375,9 @@ class MessageTemplateAdmin(ModelAdmin):
             problem = gettext("Enter where to send the test.")
         if not problem:
             reference = str(request.POST.get("reference", "")).strip().upper()
-            variables, _told = self._values(request, template, reference)
+            variables, told = self._values(request, template, reference)
+            problem = told if reference and not variables else ""
+        if not problem:
             try:
                 message, is_new = trial.send_test(
                     template,

@@ -80,5 +80,5 @@ class SendSmsView(APIView):
                 to=given["to"], text=given["message"], by=request.user, now=timezone.now()
             )
         except budget.BudgetExceeded as error:
-            return problem(429, error.code, str(error.message))
+            return problem(422 if error.code in budget.NEVER else 429, error.code, str(error.message))
         return Response(queued(message), status=202)

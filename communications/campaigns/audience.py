@@ -87,10 +87,10 @@ class PromoCodes(Protocol):
 
     def create(self, *, code: str, name: str, percent: str, valid_until: datetime | None, by: Any) -> str: ...
 
-    def takings(self, code: str) -> tuple[int, list[tuple[str, int]]]:
-        """Return the bookings that stand made with it, and what they come to: (currency, minor units)."""
+    def takings(self, code: str, *, since: datetime) -> tuple[int, list[tuple[str, int]]]:
+        """Return the bookings that stand made with it since then, and what they come to: (currency, minor units)."""
 
-    def by_hour(self, code: str) -> list[tuple[datetime, int]]:
+    def by_hour(self, code: str, *, since: datetime) -> list[tuple[datetime, int]]:
         """Return how many of these bookings were made in each hour (UTC), by time."""
 
 

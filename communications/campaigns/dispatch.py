@@ -51,6 +51,7 @@ REST = timedelta(seconds=30)  # for one that could not leave now
 ALERT_LOOKS_AFTER = timedelta(
     seconds=15
 )  # during an outage: a warning leaves as soon as the provider answers anybody
+CATCH_UP = timedelta(seconds=10)  # longer than a job is picked up late
 SLICE_SECONDS = 2.0  # then the worker looks whether anything more urgent waits
 TASK = "communications.dispatch"
 State = Recipient.State
@@ -150,7 +151,9 @@ def take(sender: Any, *, now: datetime) -> Taken:
         others = [recipient for recipient in found if recipient not in ready and recipient not in held]
         Recipient.objects.bulk_update(others, ["state", "reason", "due_at"])
         if messages and isinstance(row, Campaign):
-            row.next_slot_at = now + timedelta(seconds=len(messages) * 60 / row.per_minute)
+            # Jobs may be picked up seconds late; what was missed meanwhile is made up for, or the pace would be a third of what was said.
+            from_when = max(row.next_slot_at or now, now - CATCH_UP)
+            row.next_slot_at = from_when + timedelta(seconds=len(messages) * 60 / row.per_minute)
             row.save(update_fields=["next_slot_at"])
     return Taken(messages, again=now, failing=set(failing))
 

@@ -87,8 +87,9 @@ def results_of(campaign: Campaign) -> Results:
         elif state == Recipient.State.WAITING and reason == "quiet_hours":
             found.held += count
     found.left_out = [(reason_text(code), count) for code, count in reasons.most_common()]
-    if campaign.promo_code:
-        found.bookings, sums = seam.promo_codes().takings(campaign.promo_code)
+    if campaign.promo_code and campaign.started_at:
+        # The code may be older than the campaign, or another one's too; what was booked before is not this one's.
+        found.bookings, sums = seam.promo_codes().takings(campaign.promo_code, since=campaign.started_at)
         found.takings = [Money(total, currency) for currency, total in sums]
     _draw(campaign, found)
     return found
@@ -108,10 +109,10 @@ def _draw(campaign: Campaign, found: Results) -> None:
         "opted_out": Counter(_cut(at, step) for at in noes),
         "bookings": Counter(),
     }
-    if campaign.promo_code:
+    if campaign.promo_code and campaign.started_at:
         made: Counter[datetime] = Counter()
-        for at, count in seam.promo_codes().by_hour(campaign.promo_code):
-            made[max(_cut(at, step), _cut(campaign.started_at or at, step))] += count
+        for at, count in seam.promo_codes().by_hour(campaign.promo_code, since=campaign.started_at):
+            made[max(_cut(at, step), _cut(campaign.started_at, step))] += count
         series["bookings"] = made
     moments = sorted({moment for counts in series.values() for moment in counts})
     found.moments = moments

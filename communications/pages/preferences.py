@@ -11,6 +11,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
+from communications.catalogue import EMAIL
 from communications.models import ConsentEntry, ConsentSource, ConsentState
 from communications.services import consent
 from communications.services import unsubscribe as links
@@ -26,17 +27,28 @@ def unsubscribe(request: HttpRequest, token: str) -> HttpResponse:
     No sign-in and no form token: whoever holds the link may do what it is for, and again.
     """
     channel, key = _read(token)
+    wording = (
+        _("You will get no more offers by e-mail.")
+        if channel == EMAIL
+        else _("You will get no more offers by SMS.")
+    )
     if request.method == "POST":
-        consent.withdraw(
-            channel=channel,
-            address_key=key,
-            source=ConsentSource.ONE_CLICK
-            if request.POST.get("List-Unsubscribe") == "One-Click"
-            else ConsentSource.PREFERENCES,
-            now=timezone.now(),
-            language=get_language() or "",
-        )
-    context = {"channel": channel, "token": token, "is_subscribed": _is_subscribed(channel, key)}
+        if (
+            request.POST.get("List-Unsubscribe") == "One-Click"
+        ):  # the mail program's button: no page was shown
+            _withdraw(
+                channel, key, ConsentSource.ONE_CLICK, "List-Unsubscribe=One-Click", how="one-click POST"
+            )
+        else:
+            _withdraw(
+                channel, key, ConsentSource.PREFERENCES, wording, how="unsubscribe page", was_shown=True
+            )
+    context = {
+        "channel": channel,
+        "token": token,
+        "wording": wording,
+        "is_subscribed": _is_subscribed(channel, key),
+    }
     return _private(render(request, "communications/unsubscribe.html", context))
 
 
@@ -62,12 +74,8 @@ def choose(request: HttpRequest, token: str) -> HttpResponse:
                     ip_address=client_address(request),
                 )
         else:
-            consent.withdraw(
-                channel=channel,
-                address_key=key,
-                source=ConsentSource.PREFERENCES,
-                now=timezone.now(),
-                language=get_language() or "",
+            _withdraw(
+                channel, key, ConsentSource.PREFERENCES, wording, how="preferences page", was_shown=True
             )
         return redirect(f"{request.path}?saved=1")
     context = {
@@ -79,6 +87,20 @@ def choose(request: HttpRequest, token: str) -> HttpResponse:
         "is_unknown": "unknown" in request.GET,
     }
     return _private(render(request, "communications/preferences.html", context))
+
+
+def _withdraw(
+    channel: str, key: str, source: str, wording: str, *, how: str, was_shown: bool = False
+) -> None:
+    consent.withdraw(
+        channel=channel,
+        address_key=key,
+        source=source,
+        now=timezone.now(),
+        wording=wording,
+        language=(get_language() or "") if was_shown else "",
+        note=f"{how}, wording {consent.version_of(wording)}",
+    )
 
 
 def _read(token: str) -> tuple[str, str]:

@@ -33,14 +33,64 @@ STOP_WORDS = frozenset(
         "ende",
         "revoke",
         "optout",
+        "arret",
+        "arrêt",
+        "стоп",
     ]
 )
+# What people say around a STOP. "Bus stop?" is none.
+AROUND_STOP = frozenset(
+    [
+        "please",
+        "pls",
+        "bitte",
+        "thanks",
+        "thank",
+        "you",
+        "danke",
+        "now",
+        "jetzt",
+        "all",
+        "alle",
+        "everything",
+        "alles",
+        "me",
+        "my",
+        "mich",
+        "the",
+        "these",
+        "this",
+        "those",
+        "them",
+        "it",
+        "i",
+        "we",
+        "want",
+        "to",
+        "would",
+        "like",
+        "getting",
+        "receiving",
+        "sending",
+        "texting",
+        "text",
+        "texts",
+        "sms",
+        "message",
+        "messages",
+        "nachricht",
+        "nachrichten",
+        "offers",
+        "angebote",
+    ]
+)
+CLEAR_STOP = frozenset(["stop", "stopp", "stopall", "unsubscribe", "abmelden", "abbestellen", "optout"])
 START_WORDS = frozenset(["start", "yes", "unstop", "anmelden", "ja"])
 HELP_WORDS = frozenset(["help", "info", "hilfe"])
 
 
 def keyword_of(body: str) -> str:
-    """Return what the text means: the whole text must be one word of the lists, whatever its case, spaces and punctuation."""
+    """Return what the text means: one word of the lists, whatever its case, spaces and punctuation, or a plain sentence around STOP."""
     word = _word(body)
     for keyword, words in (
         (Keyword.STOP, STOP_WORDS),
@@ -49,6 +99,9 @@ def keyword_of(body: str) -> str:
     ):
         if word in words:
             return keyword
+    said = {_word(each) for each in body.split()} - {""}
+    if said & CLEAR_STOP and said <= CLEAR_STOP | AROUND_STOP:
+        return Keyword.STOP
     return Keyword.OTHER
 
 

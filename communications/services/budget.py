@@ -24,6 +24,7 @@ PREMIUM = (
     phonenumbers.PhoneNumberType.UAN,
 )
 BY_STAFF = "staff_message"
+NEVER = ("sms_premium", "sms_country")  # waiting does not help
 ENDS_WITH_DAY = ("sms_budget_number", "sms_budget_prefix", "sms_budget_country", "sms_budget_day")
 
 
@@ -73,13 +74,31 @@ def country_of(phone: str) -> str:
     return found if found and found not in ("ZZ", "001") else ""
 
 
+def _is_premium(phone: str) -> bool:
+    """Whether a call or SMS to the number earns its owner money. One with a digit too many or too few reaches the same owner: networks
+    drop what they do not need."""
+    try:
+        number = phonenumbers.parse(phone)
+    except phonenumbers.NumberParseException:
+        return False
+    kind = phonenumbers.number_type(number)
+    if kind == phonenumbers.PhoneNumberType.PERSONAL_NUMBER:
+        return number.country_code != 1  # elsewhere, as Britain's 070, they cost what a premium number does
+    if kind != phonenumbers.PhoneNumberType.UNKNOWN:
+        return kind in PREMIUM
+    near = [phone[:-cut] for cut in range(1, 5)] + [phone + "0" * more for more in range(1, 4)]
+    for candidate in near:
+        try:
+            if phonenumbers.number_type(phonenumbers.parse(candidate)) in PREMIUM:
+                return True
+        except phonenumbers.NumberParseException:
+            continue
+    return False
+
+
 def refuse_number(phone: str, *, share: str) -> None:
     """Raise BudgetExceeded for numbers that are never texted: premium ones, countries not on the list, a tripped prefix."""
-    try:
-        kind = phonenumbers.number_type(phonenumbers.parse(phone))
-    except phonenumbers.NumberParseException:
-        kind = None
-    if kind in PREMIUM:
+    if _is_premium(phone):
         raise BudgetExceeded("sms_premium", _("This is a premium number, which is never texted."))
     if share not in (SmsShare.OTHER, SmsShare.OFFERS):
         return

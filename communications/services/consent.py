@@ -174,10 +174,23 @@ def is_reached_by(user: Any, *, channel: str, address: str) -> bool:
 
 
 def withdraw(
-    *, channel: str, address_key: str, source: str, now: datetime, language: str = "", note: str = ""
+    *,
+    channel: str,
+    address_key: str,
+    source: str,
+    now: datetime,
+    wording: str = "",
+    language: str = "",
+    note: str = "",
 ) -> ConsentEntry | None:
-    """Write down a no from somebody whom we know only by the hash in their link; None when it stands already."""
+    """Write down a no from somebody whom we know only by the hash in their link; None when it stands already.
+
+    `language` is that in which it was asked, else that of the last message to them. No IP address: a no needs no proof against the person.
+    """
     known = ConsentEntry.objects.filter(channel=channel, address_key=address_key).exclude(address="").first()
+    if not language and known is not None:
+        last = Message.objects.filter(channel=channel, to=known.address).order_by("-queued_at").first()
+        language = last.language if last is not None else known.language
     return _enter(
         channel=channel,
         key=address_key,
@@ -185,9 +198,15 @@ def withdraw(
         is_granted=False,
         address=known.address if known else "",
         source=source,
+        wording=wording[:500],
         language=language[:8],
         note=note[:500],
     )
+
+
+def version_of(wording: str) -> str:
+    """Return the mark by which one and the same wording is known in the ledger: it changes with every letter."""
+    return hashlib.sha256(wording.encode()).hexdigest()[:8]
 
 
 # --- Addresses to which nothing is sent ------------------------------------------------------------------------------

@@ -13,7 +13,8 @@ from django.db.models import CharField, Q, Value
 from django.db.models.functions import Cast, Concat
 from django.utils.translation import gettext_lazy as _
 
-from communications.catalogue import EMAIL, SMS
+from communications import rendering
+from communications.catalogue import EMAIL, KINDS, SMS
 from communications.models import (
     ConsentEntry,
     DeliveryEvent,
@@ -37,6 +38,8 @@ UNFINISHED = (MessageStatus.QUEUED, MessageStatus.SENDING, MessageStatus.MAYBE_S
 def export(*, email: str = "", phone: str = "") -> Iterator[dict[str, Any]]:
     """Yield all that is kept of messages to and from a person, oldest first in each kind, as plain values; instants are ISO 8601 in UTC.
 
+    Links with which a booking is changed as its customer are taken out: staff handle the file.
+
     Raises InvalidInput without an address.
     """
     ways = _ways(email, phone)
@@ -49,7 +52,9 @@ def export(*, email: str = "", phone: str = "") -> Iterator[dict[str, Any]]:
             "kind": message.kind,
             "status": message.status,
             "subject": message.subject,
-            "text": message.body_text,
+            "text": rendering.without_customers_links(
+                message.body_text, message.variables, KINDS[message.kind]
+            ),
             "reference": message.reference,
         }
     for entry in ConsentEntry.objects.filter(_keyed(ways)).order_by("at", "pk").iterator():

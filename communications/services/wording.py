@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from difflib import SequenceMatcher
 from typing import Any
 
@@ -59,6 +59,11 @@ class Draft:
     button_label: str = ""
     button_variable: str = ""
 
+    @classmethod
+    def of(cls, version: TemplateVersion) -> Draft:
+        """Return a version's words."""
+        return cls(**{each.name: getattr(version, each.name) for each in fields(cls)})
+
 
 def check_draft(draft: Draft, *, kind: Kind, channel: str) -> None:
     """Raise ValidationError, by field, for words that cannot be sent."""
@@ -87,16 +92,38 @@ def check_draft(draft: Draft, *, kind: Kind, channel: str) -> None:
         raise ValidationError(errors)
 
 
-def save_version(template: MessageTemplate, draft: Draft, *, by: Any) -> TemplateVersion:
-    """Make the draft the template's newest version. Raises ValidationError by field; unchanged words make no version."""
+class SavedMeanwhile(DomainError):
+    """Somebody else saved a newer version than the draft began from."""
+
+    code = "saved_meanwhile"
+
+    def __init__(self, newest: TemplateVersion) -> None:
+        self.newest = newest
+        super().__init__(
+            _(
+                "%(who)s saved version %(number)d while you were writing. Your words are kept below: compare them with it in the versions, "
+                "then save again."
+            )
+            % {"who": newest.created_by or _("Somebody"), "number": newest.number}
+        )
+
+
+def save_version(
+    template: MessageTemplate, draft: Draft, *, by: Any, based_on: int | None = None
+) -> TemplateVersion:
+    """Make the draft the template's newest version. Unchanged words make no version.
+
+    Raises ValidationError by field, and SavedMeanwhile where the newest version is not the one that the draft is `based_on`. Of any
+    number who save at once, one is first.
+    """
     check_draft(draft, kind=KINDS[template.kind], channel=template.channel)
     with transaction.atomic():
         template = MessageTemplate.objects.select_for_update().get(pk=template.pk)
         current = template.current
-        if current is not None and all(
-            getattr(current, name) == value for name, value in vars(draft).items()
-        ):
+        if current is not None and draft == Draft.of(current):
             return current
+        if current is not None and based_on is not None and current.number != based_on:
+            raise SavedMeanwhile(current)
         version = TemplateVersion.objects.create(
             template=template, number=(current.number if current else 0) + 1, created_by=by, **vars(draft)
         )

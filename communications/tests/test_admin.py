@@ -199,6 +199,9 @@ def test_a_test_shows_what_is_being_written_with_a_bookings_values_once(
     assert f"Plate {booking.plate}" in mail["content"][0]["value"]
     entry = AuditEntry.objects.get(action="template_tested")
     assert (entry.data["booking"], entry.data["words"]) == (booking.reference, "as written")
+    nobodys = {**given, "reference": "AP-XXXXXX", "token": str(uuid.uuid4())}
+    answer = client.post(page("test", template), nobodys, headers=headers).content.decode()
+    assert "no such booking" in answer and tests.count() == 1
     bad = {**given, "body": "{{ plaet }}", "token": str(uuid.uuid4())}
     answer = client.post(page("test", template), bad, headers=headers).content.decode()
     assert "plate" in answer and tests.count() == 1
@@ -212,7 +215,13 @@ def test_a_test_by_sms_keeps_to_the_budget_of_messages_by_hand(
     settings.SMS_LIMITS = {**settings.SMS_LIMITS, "other": (1, 9, 9, 9)}
     sms = MessageTemplate.objects.get(kind="booking_confirmation", channel="sms", language="en")
     client = staff(*WRITER)
-    for phone, said in (("+449098790123", "premium"), ("+8801712345678", "SMS_COUNTRIES")):
+    for phone, said in (
+        ("+449098790123", "premium"),
+        ("+4490987901231", "premium"),
+        ("+44909879012", "premium"),
+        ("+447012345678", "premium"),
+        ("+8801712345678", "SMS_COUNTRIES"),
+    ):
         answer = client.post(page("test", sms), {"send_to": phone}, headers={"HX-Request": "true"})
         assert said in answer.content.decode()
     long = {"body": "x" * 200, "send_to": "+447700900123"}

@@ -192,6 +192,18 @@ def test_the_pace_holds_over_all_workers(wire: Any) -> None:
     assert len(wire.received) == 4
 
 
+def test_a_worker_that_comes_late_makes_up_for_it_but_not_for_hours(wire: Any) -> None:
+    gather(60)
+    campaign, clock = prepared(per_minute=120), Clock()
+    dispatch.send_for(campaign, seconds=0, clock=clock)
+    clock.now += timedelta(seconds=5)
+    dispatch.send_for(campaign, seconds=9, clock=clock)
+    assert len(wire.received) == 2 + 10, "two a second, whenever somebody looks"
+    clock.now += timedelta(hours=1)
+    dispatch.send_for(campaign, seconds=9, clock=clock)
+    assert len(wire.received) <= 12 + 22
+
+
 def test_who_withdraws_after_the_choosing_is_not_written_to(wire: Any) -> None:
     campaign = prepared()
     withdrawn("p0002@example.com")

@@ -138,6 +138,24 @@ def test_the_mail_has_a_button_of_its_own_and_one_post_ends_offers(wire: Any, of
         (False, "one_click", "ada@example.com"),
     ]
     assert "unsubscribed" in client.get(f"/{page}").content.decode()
+    entry = ConsentEntry.objects.get(source="one_click")
+    assert entry.wording == "List-Unsubscribe=One-Click"
+    assert entry.language == "en", "that of the mail with the button"
+    assert entry.note == f"one-click POST, wording {consent.version_of(entry.wording)}"
+    assert entry.ip_address is None, "a no needs no proof against the person"
+
+
+@pytest.mark.parametrize(("where", "given"), [("unsubscribe", {}), ("preferences", {"offers": "no"})])
+def test_a_no_on_a_page_keeps_what_was_shown(where: str, given: dict[str, str]) -> None:
+    say("ada@example.com", True)
+    page = reverse(f"communications:{where}", args=[unsubscribe.token_for("email", "ada@example.com")])
+    shown = Client().get(page).content.decode()
+    Client().post(page, given)
+    entry = ConsentEntry.objects.get(is_granted=False)
+    assert entry.wording
+    assert entry.wording in shown
+    assert (entry.source, entry.language, entry.ip_address) == ("preferences", "en", None)
+    assert entry.note == f"{where} page, wording {consent.version_of(entry.wording)}"
 
 
 def test_nothing_else_carries_the_headers(wire: Any) -> None:
@@ -190,7 +208,21 @@ def text(body: str, *, sid: str = "", phone: str = PHONE, token: str = "", setti
 
 
 @pytest.mark.parametrize(
-    "word", ["STOP", " stop. ", "Stop!", "UNSUBSCRIBE", "Stopp", "abmelden", "END", "S T O P"]
+    "word",
+    [
+        "STOP",
+        " stop. ",
+        "Stop!",
+        "UNSUBSCRIBE",
+        "Stopp",
+        "abmelden",
+        "END",
+        "S T O P",
+        "Please stop!",
+        "STOP sending me texts",
+        "Bitte stopp",
+        "СТОП",
+    ],
 )
 def test_stop_ends_texts_and_start_brings_them_back(settings: Any, wire: Any, offers: str, word: str) -> None:
     say(PHONE, True, channel="sms")
@@ -204,6 +236,13 @@ def test_stop_ends_texts_and_start_brings_them_back(settings: Any, wire: Any, of
     message = outbox.send(offer(offers, to=PHONE, channel="sms").pk, now=NOON)
     assert message is not None
     assert message.status == "sent"
+
+
+@pytest.mark.parametrize(
+    "said", ["Bus stop?", "Where does the bus stop", "don't stop", "the end of bay 4", "stop 12"]
+)
+def test_a_question_about_a_stop_is_for_staff(said: str) -> None:
+    assert answering.keyword_of(said) == ""
 
 
 @pytest.mark.parametrize("word", ["START", "yes", "Ja", "ANMELDEN"])

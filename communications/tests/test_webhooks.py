@@ -88,6 +88,9 @@ def test_forged_or_unsigned_mail_events_are_refused(sent: Message) -> None:
     assert post_mail(event, key=ec.generate_private_key(ec.SECP256R1())) == 403
     assert post_mail(event, tamper=True) == 403
     assert Client().post("/webhooks/sendgrid/", event, content_type="application/json").status_code == 403
+    odd = {"X-Twilio-Email-Event-Webhook-Signature": "é", "X-Twilio-Email-Event-Webhook-Timestamp": "1"}
+    answer = Client().post("/webhooks/sendgrid/", event, content_type="application/json", headers=odd)
+    assert answer.status_code == 403
     assert not DeliveryEvent.objects.exists()
 
 

@@ -138,8 +138,8 @@ def test_texts_are_refused_where_none_may_go(sam: APIClient) -> None:
     consent.stop_texts("+447700900124", now=timezone.now(), wording="STOP", language="en")
     for to, status, code in (
         ("+447700900124", 409, "no_consent"),
-        ("+449098790879", 429, "sms_premium"),
-        ("+22507123456", 429, "sms_country"),
+        ("+449098790879", 422, "sms_premium"),
+        ("+22507123456", 422, "sms_country"),
         ("07700900123", 400, "invalid"),
         ("+44 7700 900123", 400, "invalid"),
     ):
