@@ -104,7 +104,7 @@ class PersonsMessages:
             return HttpResponseRedirect(reverse("admin:accounts_user_messages", args=[user.pk]))
         chosen = form.cleaned_data["format"]
         content_type, write = FILES[chosen]
-        rows = person.export(email=user.email, phone=str(user.phone or ""))
+        rows = person.export(email=user.email, phone=str(user.phone or ""), user=user)
         audit.record(
             actor=request.user,
             action="messages_exported",
@@ -134,6 +134,7 @@ class PersonsMessages:
         count = person.erase(
             email=user.email,
             phone=str(user.phone or ""),
+            user=user,
             by=request.user,
             reason=form.cleaned_data["reason"],
             now=timezone.now(),
@@ -161,7 +162,7 @@ class PersonsMessages:
             "opts": self.opts,
             "media": self.media,
             "person": user,
-            "counted": person.count(email=user.email, phone=str(user.phone or "")),
+            "counted": person.count(email=user.email, phone=str(user.phone or ""), user=user),
             "export_form": ExportForm() if request.user.has_perm(EXPORT) else None,
             "form": erase_form or (EraseForm(address=user.email) if request.user.has_perm(ERASE) else None),
             "page": reverse("admin:accounts_user_change", args=[user.pk]),

@@ -8,10 +8,11 @@ from django import forms
 from django.conf import settings
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
-from phonenumber_field.formfields import PhoneNumberField
 
 from accounts.models import User, one_line
+from foundation.errors import InvalidInput
 from foundation.languages import language_of
+from foundation.phones import clean_phone
 
 OFFERS = _("Send me offers by e-mail. I can stop them at any time.")
 
@@ -38,11 +39,11 @@ class SignupForm(forms.Form):
 class ProfileForm(forms.ModelForm):
     """What a customer may change about themselves; the e-mail address has its own, confirmed way."""
 
-    phone = PhoneNumberField(
-        label=_("Mobile phone"), required=False,
-        help_text=_("With the country code from abroad, such as +44 7400 123456."),
+    # Held to the rule of bookings, not to the model field's stricter one.
+    phone = forms.CharField(
+        label=_("Mobile phone"), required=False, max_length=40,
+        help_text=_("With the country code from abroad, such as +44 7700 900123."),
         widget=forms.TextInput(attrs={"autocomplete": "tel", "type": "tel"}),
-        error_messages={"invalid": _("Enter a full phone number, with + and the country code from abroad.")},
     )  # fmt: skip
 
     language = forms.ChoiceField(label=_("Messages in"), choices=settings.MESSAGE_LANGUAGES, required=False)
@@ -51,15 +52,24 @@ class ProfileForm(forms.ModelForm):
 
     class Meta:
         model = User
-        fields = ["name", "phone", "language"]
+        fields = ["name", "language"]
         labels = {"name": _("Your name")}
         widgets = {"name": forms.TextInput(attrs={"autocomplete": "name"})}
+
+    def clean_phone(self) -> str:
+        text = self.cleaned_data["phone"].strip()
+        try:
+            return clean_phone(text, field="phone") if text else ""
+        except InvalidInput as error:
+            raise forms.ValidationError(str(error.message)) from error
 
     def clean_language(self) -> str:
         return self.cleaned_data["language"] or self.instance.language
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.initial.setdefault("phone", str(self.instance.phone or ""))
+        self.order_fields(["name", "phone", "language"])
         self.fields["name"].required = True
         self.fields["name"].error_messages["required"] = _("Enter your name.")
         for name in self.fields:

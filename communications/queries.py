@@ -26,6 +26,7 @@ TRIED = (
 # Reasons of messages that are not sent on purpose which are the person's own no.
 OPTED_OUT = ("no_consent", "opted_out")
 
+EARLIEST, LATEST = date(1970, 1, 1), date(2199, 12, 31)
 MOST_DAYS = 93  # longer periods are counted by month
 DAYS = """(
     SELECT * FROM communications_messagecount WHERE {where}
@@ -146,6 +147,8 @@ def analytics(
     One statement reads the counts and what was not added to them yet, so the numbers are those of the log at one moment. More than
     MOST_DAYS from the first that has messages to the last are counted by month.
     """
+    # Days long before and after every message exclude none, and leave room to reckon with days.
+    first, last = (day and min(max(day, EARLIEST), LATEST) for day in (first, last))
     begins, ends = _extent(first, last)
     is_by_month = begins is not None and ends is not None and (ends - begins).days >= MOST_DAYS
     found = Analytics(first, last, ZoneInfo(counted_zone()), Tally(), {}, {}, {}, begins, ends, is_by_month)

@@ -16,6 +16,7 @@ from django.http import HttpRequest, HttpResponseRedirect
 from django.utils import formats
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.text import capfirst
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from procrastinate.contrib.django import admin as procrastinate_admin
@@ -84,8 +85,9 @@ class SteadyList:
     """A list whose address somebody bent (a year 99999999999, an unfinished pattern) starts anew instead of failing."""
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        title = capfirst(self.model._meta.verbose_name_plural)  # type: ignore[attr-defined]  # ModelAdmin's
         try:
-            response = super().changelist_view(request, extra_context)  # type: ignore[misc]  # ModelAdmin's
+            response = super().changelist_view(request, {"title": title, **(extra_context or {})})  # type: ignore[misc]
             return response.render() if hasattr(response, "render") else response
         except (DataError, ValueError, OverflowError):
             if request.method != "GET" or not request.GET:

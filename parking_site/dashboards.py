@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from django.apps import apps
@@ -377,7 +378,7 @@ def message_figures(*, now: datetime) -> list[Figure]:
             value=str(counts["failed"]),
             note=_("%(count)d may have been sent") % {"count": counts["maybe"]} if counts["maybe"] else "",
             mood="bad" if counts["failed"] else "good",
-            link=link,
+            link=f"{link}?{urlencode({'status__in': 'failed,bounced', 'queued_at__gte': week.isoformat(sep=' ', timespec='seconds')})}",
         ),
         Figure(
             label=_("Waiting to be sent"),

@@ -16,8 +16,9 @@ from django.utils.translation import gettext_lazy as _
 
 from bookings import queries
 from bookings.models import Airport
-from bookings.services.stay import check_stay, clean_flight, clean_phone, clean_plate
+from bookings.services.stay import check_stay, clean_flight, clean_plate
 from foundation.errors import InvalidInput
+from foundation.phones import clean_phone
 
 TIMES = [f"{hour:02d}:{minute:02d}" for hour in range(24) for minute in (0, 30)]
 FIRST_TIME = "10:00"
@@ -228,7 +229,7 @@ class DetailsForm(forms.Form):
         describe_fields(self)
 
     def clean_phone(self) -> str:
-        return _accepted(clean_phone, self.cleaned_data["phone"])
+        return _accepted(partial(clean_phone, field="driver.phone"), self.cleaned_data["phone"])
 
     def clean_plate(self) -> str:
         return _accepted(clean_plate, self.cleaned_data["plate"])

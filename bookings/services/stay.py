@@ -6,7 +6,6 @@ import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-import phonenumbers
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
@@ -14,6 +13,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from foundation.errors import InvalidInput
+from foundation.phones import clean_phone
 from foundation.text import is_one_line
 
 LONGEST_NAME = 120
@@ -80,7 +80,9 @@ def clean_driver(driver: Driver) -> Driver:
             _("Enter a name of at most %(length)d ordinary characters.") % {"length": LONGEST_NAME},
             field="driver.name",
         )
-    return Driver(name=name, email=_clean_email(driver.email), phone=clean_phone(driver.phone))
+    return Driver(
+        name=name, email=_clean_email(driver.email), phone=clean_phone(driver.phone, field="driver.phone")
+    )
 
 
 def _clean_email(text: str) -> str:
@@ -94,29 +96,6 @@ def _clean_email(text: str) -> str:
             _("Enter an e-mail address such as name@example.com."), field="driver.email"
         ) from None
     return email
-
-
-def clean_phone(text: str) -> str:
-    """Return the number in E.164, read as a national one where it has no country code. Raises InvalidInput."""
-    problem = InvalidInput(
-        _("Enter a phone number with its country code, such as +44 7700 900123."), field="driver.phone"
-    )
-    if len(text) > 40 or not is_one_line(text):
-        raise problem
-    try:
-        number = phonenumbers.parse(text, settings.PHONENUMBER_DEFAULT_REGION)
-    except phonenumbers.NumberParseException:
-        raise problem from None
-    # By its length alone, because its numbering plan may be newer than our copy of it. "Local only" is too short to be called
-    # from anywhere else.
-    if phonenumbers.is_possible_number_with_reason(number) != phonenumbers.ValidationResult.IS_POSSIBLE:
-        raise problem
-    plain = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
-    if number.extension or not re.fullmatch(
-        r"\+[1-9][0-9]{6,14}", plain
-    ):  # E.164; nobody can text an extension
-        raise problem
-    return plain
 
 
 def clean_plate(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -34,11 +35,11 @@ from communications.campaigns.alerts import status_of
 from communications.catalogue import EMAIL, KINDS
 from communications.models import Campaign, CampaignStatus, Recipient
 from communications.models.channel import Channel
-from communications.services.wording import Draft
+from communications.services.wording import Draft, SavedMeanwhile
 from foundation import audit
 from foundation.admin import AuditedAdmin, ReadOnlyAdmin, ReasonForm, local_and_utc
 from foundation.errors import DomainError
-from foundation.text import is_storable
+from foundation.text import is_storable, one_line
 
 RUN = "communications.run_campaign"
 COLOURS = {
@@ -405,9 +406,18 @@ class CampaignAdmin(AuditedAdmin):
                 return self._test(request, campaign, channel, language, current)
             if form.is_valid():
                 try:
+                    based_on = request.POST.get("based_on", "")
                     words.save_words(
-                        campaign, channel=channel, language=language, draft=form.draft, by=request.user
+                        campaign,
+                        channel=channel,
+                        language=language,
+                        draft=form.draft,
+                        by=request.user,
+                        based_on=int(based_on) if based_on.isdecimal() and len(based_on) < 9 else None,
                     )
+                except SavedMeanwhile as error:
+                    form.add_error(None, str(error.message))
+                    current = words.newest(campaign.key).get((channel, language))
                 except ValidationError as error:
                     for name, texts in error.message_dict.items():
                         form.add_error(name if name in form.fields else None, texts)
@@ -428,6 +438,7 @@ class CampaignAdmin(AuditedAdmin):
             channel_name=Channel(channel).label,
             language_name=dict(settings.MESSAGE_LANGUAGES)[language],
             current=current,
+            token=uuid.uuid4(),
             can_edit=can_edit,
             shown=shown,
             segments=rendering.sms_segments(shown.text),
@@ -445,11 +456,20 @@ class CampaignAdmin(AuditedAdmin):
             self.message_user(request, _("Enter where to send the test."), messages.ERROR)
         else:
             try:
-                words.send_test(campaign, channel=channel, language=language, to=to, by=request.user)
+                is_new = words.send_test(
+                    campaign,
+                    channel=channel,
+                    language=language,
+                    to=to,
+                    by=request.user,
+                    now=timezone.now(),
+                    token=one_line(request.POST.get("token", "")),
+                )
             except DomainError as error:
                 self.message_user(request, str(error.message), messages.ERROR)
             else:
-                self.message_user(request, _("The test is on its way."), messages.SUCCESS)
+                told = _("The test is on its way.") if is_new else _("This test was sent already.")
+                self.message_user(request, told, messages.SUCCESS if is_new else messages.WARNING)
         return HttpResponseRedirect(request.path)
 
     def schedule_view(self, request: HttpRequest, pk: int) -> HttpResponse:

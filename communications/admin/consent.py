@@ -137,7 +137,7 @@ class ToReadFilter(admin.SimpleListFilter):
 class InboundTextAdmin(ReadOnlyAdmin):
     """What people text back. STOP, START and HELP are answered by themselves; the rest waits for somebody to read it."""
 
-    list_display = ["received_at", "phone", "about", "body", "understood", "reply", "handled_by"]
+    list_display = ["received_at", "phone", "about", "body", "understood", "answer", "handled_by"]
     fields = [
         "received_at",
         "phone",
@@ -145,7 +145,7 @@ class InboundTextAdmin(ReadOnlyAdmin):
         "to",
         "body",
         "understood",
-        "reply",
+        "answer",
         "handled_at",
         "handled_by",
     ]
@@ -164,6 +164,10 @@ class InboundTextAdmin(ReadOnlyAdmin):
     )
     def understood(self, text: InboundText) -> tuple[str, Any]:
         return text.keyword, text.get_keyword_display() if text.keyword else Keyword.OTHER.label
+
+    @admin.display(description=_("our answer"))
+    def answer(self, text: InboundText) -> Any:
+        return text.reply or (_("the provider's own") if text.keyword else "-")
 
     @admin.display(description=_("about"))
     def about(self, text: InboundText) -> str:

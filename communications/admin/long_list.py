@@ -14,26 +14,34 @@ from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
 MOST_ROWS = 5_000
+MOST_FOUND = 1_000  # by a search, for which each row has to be read
 SHORTEST_WORD = 3  # the index knows words by three letters
 _PHONE = re.compile(r"[+0-9 ()./-]+")
 _PROVIDER_REF = re.compile(r"[A-Za-z0-9._-]{24,}")
 
 
 class CappedPaginator(Paginator):
-    """Counts to MOST_ROWS and offers no page beyond: nobody leafs further, and counting millions takes seconds."""
+    """Counts to MOST_ROWS, or MOST_FOUND in a search, and offers no page beyond: nobody leafs further, and counting millions takes seconds."""
+
+    @property
+    def most(self) -> int:
+        rows: Any = self.object_list
+        return (
+            MOST_FOUND if isinstance(rows, QuerySet) and "haystack" in rows.query.annotations else MOST_ROWS
+        )
 
     @cached_property
     def count(self) -> int:
         rows: Any = self.object_list
-        return rows.order_by()[: MOST_ROWS + 1].count() if isinstance(rows, QuerySet) else len(rows)
+        return rows.order_by()[: self.most + 1].count() if isinstance(rows, QuerySet) else len(rows)
 
     @property
     def is_capped(self) -> bool:
-        return self.count > MOST_ROWS
+        return self.count > self.most
 
     @cached_property
     def num_pages(self) -> int:
-        return max(1, -(-min(self.count, MOST_ROWS) // self.per_page))
+        return max(1, -(-min(self.count, self.most) // self.per_page))
 
 
 def haystack() -> Func:

@@ -16,7 +16,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils import timezone
-from django.utils.html import format_html_join
+from django.utils.html import format_html, format_html_join
 from django.utils.module_loading import import_string
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -80,7 +80,7 @@ class WordsForm(forms.ModelForm):
         max_length=8000,
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 14}),
         help_text=_(
-            "An empty line starts a new paragraph. The words at the end of this page may be used as placeholders."
+            "An empty line starts a new paragraph. The placeholders below are filled in for each person."
         ),
     )
     button_label = forms.CharField(
@@ -254,7 +254,10 @@ class MessageTemplateAdmin(ModelAdmin):
             ("{{ " + variable.name + " }}", variable.description, variable.sample)
             for variable in KINDS[template.kind].by_name.values()
         )
-        return format_html_join("", "<p><code>{}</code> {} <em>({})</em></p>", rows)
+        listed = format_html_join("", "<p><code>{}</code> {} <em>({})</em></p>", rows)
+        return format_html(
+            '<details class="ops-more"><summary>{}</summary>{}</details>', _("What may be filled in"), listed
+        )
 
     @action(description=_("Versions"), url_path="versions-list", icon="history")
     def versions_action(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -348,7 +351,7 @@ class MessageTemplateAdmin(ModelAdmin):
         sampled = sorted(set(known) - set(values) - {variable.name for variable in EVERYWHERE})
         if sampled:
             return values, gettext("Samples stand for what this booking does not have: %(names)s.") % {
-                "names": ", ".join(sampled)
+                "names": ", ".join(str(known[name].description) for name in sampled)
             }
         return values, ""
 

@@ -320,11 +320,11 @@ CLAIM = """
         sending_since = %(claimed_at)s
     WHERE id = %(claimed)s AND status = 'queued' AND EXISTS (SELECT 1 FROM {sender} WHERE id = %(sender)s AND status = 'sending')
 """
-# A report may have overtaken our answer: the state only goes forward.
+# A report may have overtaken our answer: the state only goes forward. Who was erased meanwhile stays erased.
 SENT = """
     UPDATE communications_message SET status = CASE WHEN status IN ('sending', 'maybe_sent') THEN 'sent' ELSE status END,
         provider = %(provider)s, provider_ref = CASE WHEN provider_ref = '' THEN %(ref)s ELSE provider_ref END, sent_at = %(now)s,
-        subject = %(subject)s, body_text = %(text)s,
+        subject = CASE WHEN "to" = '' THEN '' ELSE %(subject)s END, body_text = CASE WHEN "to" = '' THEN '' ELSE %(text)s END,
         error_code = CASE WHEN status IN ('sending', 'maybe_sent', 'sent', 'delivered') THEN '' ELSE error_code END,
         error_text = CASE WHEN status IN ('sending', 'maybe_sent', 'sent', 'delivered') THEN '' ELSE error_text END
     WHERE id = %(id)s
@@ -377,6 +377,12 @@ class _Desk:
                 held[message.pk] = down[message.channel]
                 waiting.pop(0)
                 continue
+            if (reason := self._refusal(message)) is not None:
+                recipient = Recipient.objects.select_related("message").get(message=message)
+                _leave_out(recipient, reason)
+                recipient.save(update_fields=["state", "reason"])
+                waiting.pop(0)
+                continue
             if not self._claim(message, now=clock()):
                 if not type(self.sender).objects.filter(pk=self.sender.pk, status="sending").exists():
                     return
@@ -402,6 +408,14 @@ class _Desk:
                     asked = handed.retry_after_seconds
                     down[message.channel] = (clock() + timedelta(seconds=asked) if asked else None, "")
             waiting.pop(0)
+
+    def _refusal(self, message: Message) -> str | None:
+        """Return why an offer may not go to this address any more: many seconds may have passed since its batch was taken."""
+        if not isinstance(self.sender, Campaign):
+            return None
+        found = allowed_addresses(purpose=PROMOTIONAL, channel=message.channel, addresses=[message.to])
+        verdict = found[message.to]
+        return None if verdict.is_allowed else verdict.reason
 
     def _written(self, message: Message) -> tuple[Rendered, None]:
         is_offer = KINDS[message.kind].purpose == PROMOTIONAL

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db.models import Count, Min
-from django.db.models.functions import Trunc
+from django.db.models.functions import Coalesce, Trunc
 from django.utils import timezone
 
 from communications.campaigns import audience as seam
@@ -103,7 +103,12 @@ def _draw(campaign: Campaign, found: Results) -> None:
     noes = withdrawals(campaign)
     found.opted_out = len(noes)
     series = {
-        "sent": _counted(messages.filter(sent_at__isnull=False), "sent_at", step),
+        # One whose answer was lost was taken by the provider when its delivery was reported, at the latest.
+        "sent": _counted(
+            messages.annotate(taken_at=Coalesce("sent_at", "delivered_at")).filter(taken_at__isnull=False),
+            "taken_at",
+            step,
+        ),
         "delivered": _counted(messages.filter(delivered_at__isnull=False), "delivered_at", step),
         "trouble": _troubles(campaign, step),
         "opted_out": Counter(_cut(at, step) for at in noes),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from datetime import datetime
 from typing import Any
 
 from django.conf import settings
@@ -10,8 +11,8 @@ from django.db import transaction
 from django.utils.translation import gettext as _
 
 from communications import rendering
-from communications.catalogue import EMAIL, KINDS, PROMOTIONAL
-from communications.models import Campaign, Message, OwnWords
+from communications.catalogue import EMAIL, KINDS, PROMOTIONAL, SMS
+from communications.models import Campaign, Message, OwnWords, SmsShare
 from communications.services import wording
 from communications.services.wording import Draft
 from foundation import audit
@@ -46,8 +47,12 @@ def beginning(kind: str, channel: str, language: str) -> Draft:
     )
 
 
-def save_words(campaign: Campaign, *, channel: str, language: str, draft: Draft, by: Any) -> OwnWords:
-    """Make the draft the campaign's newest words. Raises ValidationError by field; PostgreSQL refuses once it is scheduled."""
+def save_words(
+    campaign: Campaign, *, channel: str, language: str, draft: Draft, by: Any, based_on: int | None = None
+) -> OwnWords:
+    """Make the draft the campaign's newest words. Raises ValidationError by field, and SavedMeanwhile where the newest words are not those
+    that the draft is `based_on` (0: none yet); PostgreSQL refuses once it is scheduled.
+    """
     wording.check_draft(draft, kind=KINDS[campaign.kind], channel=channel)
     with transaction.atomic():
         Campaign.objects.select_for_update().get(pk=campaign.pk)
@@ -56,6 +61,8 @@ def save_words(campaign: Campaign, *, channel: str, language: str, draft: Draft,
             getattr(current, name) == value for name, value in vars(draft).items()
         ):
             return current
+        if current is not None and based_on is not None and current.number != based_on:
+            raise wording.SavedMeanwhile(current)
         made = OwnWords.objects.create(
             owner=campaign.key,
             channel=channel,
@@ -121,11 +128,25 @@ def needs_code(campaign: Campaign) -> bool:
     )
 
 
-def send_test(campaign: Campaign, *, channel: str, language: str, to: str, by: Any) -> None:
-    """Queue the campaign's words with sample values to an address of staff's choice. Raises InvalidInput."""
-    from communications.services.outbox import check_address, queue_message  # it needs this module
+def send_test(
+    campaign: Campaign, *, channel: str, language: str, to: str, by: Any, now: datetime, token: str = ""
+) -> bool:
+    """Queue the campaign's words with sample values to an address of staff's choice; False when the same token queued it before.
+
+    Raises InvalidInput, and BudgetExceeded where no SMS may go.
+    """
+    from communications.services import budget  # these need this module
+    from communications.services.outbox import check_address, queue_message, was_queued
 
     check_address(channel, to)
+    if channel == SMS:
+        own_words = words_for(campaign.key, channel, language)
+        text = shown(own_words, kind=campaign.kind, channel=channel, language=language, values={}).text
+        budget.refuse_number(to, share=SmsShare.OTHER)
+        budget.refuse_spent(to, share=SmsShare.OTHER, segments=rendering.sms_segments(text), now=now)
+    key = f"test:{campaign.key}:{channel}:{language}:{token[:64] or uuid.uuid4()}"
+    if was_queued(key):
+        return False
     kind = KINDS[campaign.kind]
     own = set(rendering.site_variables())
     values = {name: value for name, value in kind.sample.items() if name not in own}
@@ -141,7 +162,7 @@ def send_test(campaign: Campaign, *, channel: str, language: str, to: str, by: A
             to=to,
             language=language,
             variables=values,
-            dedupe_key=f"test:{uuid.uuid4()}",
+            dedupe_key=key,
             user=by,
             campaign_key=f"test:{campaign.key}",
         )
@@ -151,3 +172,4 @@ def send_test(campaign: Campaign, *, channel: str, language: str, to: str, by: A
             subject=f"campaign:{campaign.pk}",
             data={"channel": channel, "to": to},
         )
+    return True

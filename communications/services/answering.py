@@ -109,8 +109,8 @@ def _word(body: str) -> str:
     return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", body)).casefold()
 
 
-def take_text(*, sid: str, phone: str, to: str, body: str, now: datetime) -> str:
-    """Keep a received SMS and act on its keyword, once per sid; return the answer, empty for none.
+def take_text(*, sid: str, phone: str, to: str, body: str, now: datetime, is_answered: bool = False) -> str:
+    """Keep a received SMS and act on its keyword, once per sid; return the answer, empty for none and where the provider gave its own.
 
     STOP ends offers and, at the provider, every other SMS as well; START brings both back.
     """
@@ -141,7 +141,7 @@ def take_text(*, sid: str, phone: str, to: str, body: str, now: datetime) -> str
             keyword = Keyword.HELP  # only the provider's own word ends what its own word began
         elif keyword == Keyword.START:
             consent.start_texts(phone, now=now, wording=body, language=language)
-        text.reply = _reply(keyword, language)
+        text.reply = "" if is_answered else _reply(keyword, language)
         text.save(update_fields=["reply"])
     return text.reply
 

@@ -150,7 +150,7 @@ def envelope_of(message: Message, rendered: Rendered) -> Envelope:
         message_id=str(message.pk),
         to=message.to,
         to_name=message.to_name,
-        subject=f"{_('Test')}: {rendered.subject}" if message.is_test else rendered.subject,
+        subject=rendered.subject,
         text=rendered.text,
         html=rendered.html,
         calendar=CalendarEntry.from_json(message.calendar) if message.calendar else None,

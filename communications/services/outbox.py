@@ -6,6 +6,7 @@ import logging
 import random
 import re
 import uuid
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -231,6 +232,10 @@ def _written(message: Message) -> tuple[rendering.Rendered, Any]:
         has_qr=bool(message.qr_text),
         links=unsubscribe.links_for(message) if kind.purpose == PROMOTIONAL else None,
     )
+    if message.is_test:
+        mark = f"{_('Test')}: "
+        name = "subject" if message.channel == EMAIL else "text"
+        rendered = replace(rendered, **{name: mark + getattr(rendered, name)})
     return rendered, words
 
 

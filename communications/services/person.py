@@ -9,7 +9,7 @@ from itertools import chain
 from typing import Any
 
 from django.db import transaction
-from django.db.models import CharField, Q, Value
+from django.db.models import CharField, F, Q, Value
 from django.db.models.functions import Cast, Concat
 from django.utils.translation import gettext_lazy as _
 
@@ -35,15 +35,16 @@ COLUMNS = ("record", "at", "channel", "address", "kind", "status", "subject", "t
 UNFINISHED = (MessageStatus.QUEUED, MessageStatus.SENDING, MessageStatus.MAYBE_SENT)
 
 
-def export(*, email: str = "", phone: str = "") -> Iterator[dict[str, Any]]:
+def export(*, email: str = "", phone: str = "", user: Any = None) -> Iterator[dict[str, Any]]:
     """Yield all that is kept of messages to and from a person, oldest first in each kind, as plain values; instants are ISO 8601 in UTC.
+    With an account (`user`), also what went to other addresses that they gave with a booking.
 
     Links with which a booking is changed as its customer are taken out: staff handle the file.
 
     Raises InvalidInput without an address.
     """
     ways = _ways(email, phone)
-    for message in _messages(ways).order_by("queued_at").iterator():
+    for message in _messages(ways, user).order_by("queued_at").iterator():
         yield {
             "record": "message",
             "at": message.queued_at.isoformat(),
@@ -97,9 +98,9 @@ def export(*, email: str = "", phone: str = "") -> Iterator[dict[str, Any]]:
         }
 
 
-def count(*, email: str = "", phone: str = "") -> int:
+def count(*, email: str = "", phone: str = "", user: Any = None) -> int:
     """Return how many messages to a person are kept. Raises InvalidInput without an address."""
-    return int(_messages(_ways(email, phone)).count())
+    return int(_messages(_ways(email, phone), user).count())
 
 
 def as_csv(rows: Iterable[dict[str, str]]) -> Iterator[str]:
@@ -113,7 +114,7 @@ def as_json(rows: Iterable[dict[str, str]]) -> Iterator[str]:
     return (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
-def erase(*, email: str = "", phone: str = "", by: Any, reason: str, now: datetime) -> int:
+def erase(*, email: str = "", phone: str = "", user: Any = None, by: Any, reason: str, now: datetime) -> int:
     """Blank what messages to and from a person say and to whom they went; return how many messages.
 
     What stays: that a message of a kind was sent and what became of it, and, under the hash of the address, every yes and no and every
@@ -124,14 +125,16 @@ def erase(*, email: str = "", phone: str = "", by: Any, reason: str, now: dateti
     if not reason.strip():
         raise InvalidInput(_("Say why."), field="reason")
     with transaction.atomic():
-        waiting = _messages(ways).select_for_update().filter(status__in=UNFINISHED)
+        waiting = _messages(ways, user).select_for_update().filter(status__in=UNFINISHED)
         for message in waiting:
             message.status = (
                 MessageStatus.SUPPRESSED if message.status == MessageStatus.QUEUED else message.status
             )
             message.due_at = None
             message.save(update_fields=["status", "due_at"])
-        ids = list(_messages(ways).values_list("pk", flat=True))
+        ids = list(_messages(ways, user).values_list("pk", flat=True))
+        # A worker that is sending one of them now is not to write down again what it said: the answer of its attempt comes too late.
+        Message.objects.filter(pk__in=ids, status=MessageStatus.SENDING).update(attempts=F("attempts") + 1)
         DeliveryEvent.objects.filter(message_id__in=ids).update(detail="")
         Message.objects.filter(pk__in=ids).update(
             to="",
@@ -188,8 +191,10 @@ def _ways_of(ways: list[tuple[str, str]], column: str) -> Q:
     return found
 
 
-def _messages(ways: list[tuple[str, str]]) -> Any:
-    return Message.objects.filter(_ways_of(ways, "to"))
+def _messages(ways: list[tuple[str, str]], user: Any) -> Any:
+    """What went to the person's addresses, and to whichever they gave with a booking of their account."""
+    theirs = Q(user=user) if user is not None else Q(pk__in=[])
+    return Message.objects.filter(_ways_of(ways, "to") | theirs)
 
 
 def _keyed(ways: list[tuple[str, str]]) -> Q:

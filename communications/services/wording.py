@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from communications import rendering, words
 from communications.catalogue import EMAIL, KINDS, Kind
-from communications.models import MessageTemplate, TemplateVersion
+from communications.models import MessageTemplate, OwnWords, TemplateVersion
 from foundation import audit
 from foundation.errors import DomainError, InvalidInput
 
@@ -97,7 +97,7 @@ class SavedMeanwhile(DomainError):
 
     code = "saved_meanwhile"
 
-    def __init__(self, newest: TemplateVersion) -> None:
+    def __init__(self, newest: TemplateVersion | OwnWords) -> None:
         self.newest = newest
         super().__init__(
             _(

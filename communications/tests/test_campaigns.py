@@ -223,6 +223,27 @@ def test_who_never_agreed_is_counted_and_left_out(wire: Any) -> None:
     assert "stranger@example.com" not in receivers(wire)
 
 
+def test_who_says_no_after_the_batch_was_taken_gets_nothing(
+    wire: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    campaign = prepared()
+    original = dispatch.hand_over
+
+    def third_says_no(message: Message, *given: Any, **more: Any) -> Any:
+        withdrawn("p0002@example.com")  # while the first is being sent
+        return original(message, *given, **more)
+
+    monkeypatch.setattr(dispatch, "hand_over", third_says_no)
+    run_out(campaign)
+    assert receivers(wire) == Counter(set(Crowd.addresses) - {"p0002@example.com"})
+    left = Recipient.objects.select_related("message").get(state="skipped")
+    assert (left.address, left.reason, left.message and left.message.status) == (
+        "p0002@example.com",
+        "no_consent",
+        "suppressed",
+    )
+
+
 def test_quiet_hours_hold_a_recipient_until_the_morning(wire: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     campaign = prepared()
     night = datetime(2026, 6, 1, 22, 30, tzinfo=UTC)  # 23:30 in London

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import io
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.apps import apps
+from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
 from psycopg import sql
 
-from communications.catalogue import PROMOTIONAL
+from communications.campaigns import dispatch
+from communications.catalogue import KINDS, PROMOTIONAL
 from communications.models import ConsentEntry, InboundText, Message
-from communications.services import answering, consent, outbox, person, wording
+from communications.services import answering, consent, handover, outbox, person, wording
 from communications.services.delivery import record_delivery
 from communications.services.outbox import queue_message
 from foundation.errors import InvalidInput
@@ -133,3 +136,64 @@ def test_what_waits_does_not_leave_any_more(ada: None, wire: Any) -> None:
 def test_a_command_without_an_address_says_so() -> None:
     with pytest.raises(CommandError, match="Name an e-mail address"):
         call_command("person_messages")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("is_campaign", [False, True])
+def test_what_is_being_sent_while_its_person_is_erased_stays_erased(
+    wire: Any, monkeypatch: pytest.MonkeyPatch, is_campaign: bool
+) -> None:
+    """The worker has the words in its hands, and writes down the result after the erasure."""
+    wording.install_default_templates()
+    message = queue_message(
+        kind="booking_confirmation",
+        channel="email",
+        to="ada@example.com",
+        variables={**KINDS["booking_confirmation"].sample, "customer_name": "Ada Secret"},
+        dedupe_key="in-flight",
+    )
+    assert message is not None
+    original = handover.envelope_of
+
+    def erased_meanwhile(sent: Message, rendered: Any) -> Any:
+        envelope = original(sent, rendered)
+        with ThreadPoolExecutor(1) as pool:  # a connection of its own, as staff have
+            pool.submit(erased).result()
+        return envelope
+
+    def erased() -> None:
+        try:
+            person.erase(email="ada@example.com", by=None, reason="asked", now=timezone.now())
+        finally:
+            connection.close()
+
+    monkeypatch.setattr(handover, "envelope_of", erased_meanwhile)
+    if is_campaign:
+        Message.objects.filter(pk=message.pk).update(status="sending", attempts=1)
+        message.refresh_from_db()
+        erased()
+        values = {"id": message.pk, "provider": "x", "ref": "r", "now": timezone.now()}
+        with connection.cursor() as cursor:
+            cursor.execute(dispatch.SENT, {**values, "subject": "Ada Secret", "text": "Ada Secret"})
+    else:
+        outbox.send(message.pk, now=timezone.now() + timedelta(seconds=1))
+        assert len(wire.received) == 1, "it had left"
+    message.refresh_from_db()
+    assert message.status == "sent"
+    kept = [message.to, message.subject, message.body_text, message.body_html, str(message.variables)]
+    assert "Secret" not in "".join(kept) and message.to == ""
+
+
+def test_an_accounts_bookings_for_other_numbers_are_its_owners_too(db: None) -> None:
+    user = get_user_model().objects.create_user("ada@example.com", "x" * 12)
+    for to, owner in (("+447700900140", user), ("+447700900141", None)):
+        Message.objects.create(
+            kind="booking_confirmation", channel="sms", to=to, user=owner, body_text="AB12", dedupe_key=to
+        )
+    assert person.count(email="ada@example.com", user=user) == 1
+    assert [row["address"] for row in person.export(email="ada@example.com", user=user)] == ["+447700900140"]
+    person.erase(email="ada@example.com", user=user, by=None, reason="asked", now=timezone.now())
+    assert list(Message.objects.order_by("to").values_list("to", "body_text")) == [
+        ("", ""),
+        ("+447700900141", "AB12"),
+    ]

@@ -35,9 +35,10 @@ def inbound(request: HttpRequest) -> HttpResponse:
         to=given.get("To", ""),
         body=given.get("Body", ""),
         now=timezone.now(),
+        # Twilio answers its own words itself; a second answer to STOP it would even refuse.
+        is_answered=bool(given.get("OptOutType")) or given.get("Body", "").strip().upper() in TWILIO_ANSWERS,
     )
     root = ET.Element("Response")
-    # Twilio answers its own words itself; a second answer to STOP it would even refuse.
-    if reply and not given.get("OptOutType") and given.get("Body", "").strip().upper() not in TWILIO_ANSWERS:
+    if reply:
         ET.SubElement(root, "Message").text = reply
     return HttpResponse(ET.tostring(root, encoding="utf-8", xml_declaration=True), content_type="text/xml")

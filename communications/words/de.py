@@ -58,7 +58,10 @@ TEMPLATES: dict[tuple[str, str], Words] = {
         button_variable="manage_url",
     ),
     ("booking_confirmation", "sms"): Words(
-        body="{{ reference }}: {{ car_park_name }}, {{ airport_iata }}. Abgabe {{ drop_off_date }} {{ drop_off_time }}. {{ manage_url }}"
+        body=(
+            "{{ site_name }}: {{ reference }} ist gebucht. {{ car_park_name }}, {{ airport_iata }}, "
+            "{{ drop_off_date }} {{ drop_off_time }}. {{ manage_url }}"
+        )
     ),
     ("drop_off_reminder", "email"): Words(
         subject="{{ airport_iata }}, {{ drop_off_date }}, {{ drop_off_time }}: Ihr Parkplatz",

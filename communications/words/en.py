@@ -57,7 +57,10 @@ TEMPLATES: dict[tuple[str, str], Words] = {
         button_variable="manage_url",
     ),
     ("booking_confirmation", "sms"): Words(
-        body="{{ reference }}: {{ car_park_name }}, {{ airport_iata }}. Drop-off {{ drop_off_date }} {{ drop_off_time }}. {{ manage_url }}"
+        body=(
+            "{{ site_name }}: {{ reference }} is booked. {{ car_park_name }}, {{ airport_iata }}, "
+            "{{ drop_off_date }} {{ drop_off_time }}. {{ manage_url }}"
+        )
     ),
     ("drop_off_reminder", "email"): Words(
         subject="{{ airport_iata }}, {{ drop_off_date }}, {{ drop_off_time }}: your parking",

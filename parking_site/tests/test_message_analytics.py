@@ -180,3 +180,18 @@ def test_the_spreadsheet_adds_up_and_runs_nothing(log: list[Message], client: Cl
     assert not [cell for row in rows for cell in row.values() if cell.startswith(("=", "+", "-", "@"))]
     assert any(row["reason"].startswith("'=HYPERLINK") for row in rows)
     assert AuditEntry.objects.filter(action="message_analytics.exported", actor=vic).exists()
+
+
+@pytest.mark.parametrize(
+    "query", [{"to": "9999-12-31"}, {"from": "9999-12-31"}, {"from": "0001-01-01", "to": "9999-12-31"}]
+)
+def test_the_ends_of_the_calendar_are_only_long_periods(
+    log: list[Message], vic: User, client: Client, query: dict[str, str]
+) -> None:
+    told = client_of(vic).get(CALL, query)
+    assert told.status_code == 200
+    assert told.json()["total"] == (0 if query.get("from", "").startswith("9999") else len(log))
+    client.force_login(vic)
+    page = reverse("admin:communications_messagecount_changelist")
+    given = {"first": query.get("from", ""), "last": query.get("to", "")}
+    assert client.get(page, given).status_code == 200

@@ -79,7 +79,15 @@ class Command(BaseCommand):
             )
             | ours.filter(
                 content_type__app_label="communications",
-                codename__in=["add_campaign", "change_campaign", "run_campaign", "send_emergencyalert"],
+                codename__in=[
+                    "add_campaign",
+                    "change_campaign",
+                    "run_campaign",
+                    "send_emergencyalert",
+                    "change_message",
+                    "change_inboundtext",
+                    "lift_suppression",
+                ],
             )
             | ours.filter(content_type__app_label="payments").exclude(
                 codename__regex=r"^(add|change|delete|view)_"
