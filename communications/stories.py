@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Min, QuerySet
+from django.db.models import Min, Q, QuerySet
 from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
@@ -91,8 +91,10 @@ def about_booking(reference: str) -> list[Told]:
 
 
 def about_user(user: Any) -> list[Told]:
-    """Return the newest messages to an account's owner, the newest first."""
-    return _told(Message.objects.filter(user=user).order_by("-queued_at"), newest_first=True)
+    """Return the newest messages to an account's owner, the newest first: those of the account, and offers and warnings to its addresses."""
+    addresses = [address for address in (user.email, str(user.phone or "")) if address]
+    theirs = Message.objects.filter(Q(user=user) | Q(to__in=addresses))
+    return _told(theirs.order_by("-queued_at"), newest_first=True)
 
 
 def heard_from(phone: str, *, since: datetime | None = None) -> list[InboundText]:

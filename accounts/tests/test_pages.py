@@ -100,7 +100,7 @@ def test_the_profile_is_for_its_owner_and_saves_what_is_valid(client: Client) ->
     bad = client.post("/account", {"name": "", "phone": "12"})
     assert bad.status_code == 422
     assert "Enter your name" in text(bad)
-    assert "Enter a full phone number" in text(bad)
+    assert "Enter a phone number with its country code" in text(bad)
     good = client.post(
         "/account", {"name": "Ada King", "phone": "+44 7400 123456", "marketing_consent": "on"}
     )

@@ -12,7 +12,7 @@ from bookings.services.errors import CarParkFull, StayIsOver, capacity_error
 from bookings.services.messages import queue_booking_confirmation
 from communications.catalogue import EMAIL
 from communications.models import ConsentSource
-from communications.services.consent import record_consent
+from communications.services.consent import has_refused, record_consent
 from foundation.transitions import change_status
 
 Status = Booking.Status
@@ -82,7 +82,7 @@ def confirm(booking: Booking, *, now: datetime) -> None:
         data={"after_expiry": True} if was_expired else {},
     )
     queue_booking_confirmation(booking)
-    if booking.offers_wording:  # the address is theirs as far as a paid booking tells
+    if booking.offers_wording and _may_agree(booking):
         record_consent(
             channel=EMAIL,
             address=booking.driver_email,
@@ -94,3 +94,9 @@ def confirm(booking: Booking, *, now: datetime) -> None:
             user=booking.user,
             note=booking.reference,
         )
+
+
+def _may_agree(booking: Booking) -> bool:
+    """The address is theirs as far as a paid booking tells; but a no that stands is taken back by its own account only."""
+    is_own = booking.user is not None and booking.user.email.lower() == booking.driver_email.lower()
+    return is_own or not has_refused(channel=EMAIL, address=booking.driver_email)

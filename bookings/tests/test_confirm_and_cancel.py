@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from django.contrib.auth import get_user_model
 from django.db import transaction
 from procrastinate.contrib.django.models import ProcrastinateJob
 
@@ -17,6 +18,7 @@ from bookings.services.errors import CarParkFull, NotCancellable, PreviewOutdate
 from bookings.services.hold import expire_overdue_holds
 from bookings.tests.world import DAY, NOW, hold, make_product
 from communications.models import Message
+from communications.services import consent
 from foundation.transitions import IllegalTransition
 
 pytestmark = pytest.mark.django_db
@@ -199,3 +201,19 @@ def test_a_stay_that_has_begun_cannot_be_cancelled() -> None:
     booking = confirmed(make_product())
     with pytest.raises(NotCancellable):
         preview_cancellation(booking, now=booking.start_at)
+
+
+@pytest.mark.parametrize("is_own", [False, True])
+def test_a_no_that_stands_is_taken_back_by_its_own_account_only(db: None, is_own: bool) -> None:
+    """A stranger may book with anybody's address."""
+    placed = hold(make_product(), email="ada@example.com").booking
+    user = get_user_model().objects.create_user("ada@example.com" if is_own else "eve@example.com", "x" * 12)
+    Booking.objects.filter(pk=placed.pk).update(offers_wording="Send me offers.", user=user)
+    now = placed.created_at
+    for answer in (True, False):
+        consent.record_consent(
+            channel="email", address="ada@example.com", is_granted=answer, source="account", now=now
+        )
+    with transaction.atomic():
+        confirm(Booking.objects.select_for_update().get(pk=placed.pk), now=now)
+    assert consent.wants_offers(channel="email", address="ada@example.com") is is_own

@@ -479,7 +479,19 @@ class CampaignAdmin(AuditedAdmin):
         if campaign.status != CampaignStatus.DRAFT:
             return HttpResponseRedirect(page_of(campaign))
         form = ScheduleForm(request.POST if request.method == "POST" else None, zone=campaign.zone)
-        if form.is_bound and form.is_valid():
+        counts = people.count_audience(campaign)
+        for count in counts:
+            count.label = Channel(count.channel).label  # type: ignore[attr-defined]
+            count.people = [  # type: ignore[attr-defined]
+                (member.name, people.masked(member.address, count.channel), member.language)
+                for member in count.sample
+            ]
+        total = sum(count.reached for count in counts)
+        if form.is_bound and form.is_valid() and not total:
+            form.add_error(
+                None, _("It would reach nobody. Widen the audience, or wait until people agree to offers.")
+            )
+        elif form.is_bound and form.is_valid():
             try:
                 steps.schedule(
                     campaign, start_at=form.cleaned_data["start_at"], by=request.user, now=timezone.now()
@@ -493,13 +505,6 @@ class CampaignAdmin(AuditedAdmin):
                     request, _("Scheduled. From now on words and audience are fixed."), messages.SUCCESS
                 )
                 return HttpResponseRedirect(page_of(campaign))
-        counts = people.count_audience(campaign)
-        for count in counts:
-            count.label = Channel(count.channel).label  # type: ignore[attr-defined]
-            count.people = [  # type: ignore[attr-defined]
-                (member.name, people.masked(member.address, count.channel), member.language)
-                for member in count.sample
-            ]
         slowest = max((count.reached for count in counts), default=0)
         return self._render(
             request,
@@ -510,8 +515,8 @@ class CampaignAdmin(AuditedAdmin):
             counts=counts,
             audience=seam.audience().describe(campaign.audience),
             missing=words.missing(campaign),
-            total=sum(count.reached for count in counts),
-            minutes=-(-sum(count.reached for count in counts) // campaign.per_minute) if slowest else 0,
+            total=total,
+            minutes=-(-total // campaign.per_minute) if slowest else 0,
         )
 
     def step_view(self, request: HttpRequest, pk: int, step: str) -> HttpResponse:

@@ -144,7 +144,7 @@ class InboundTextAdmin(ReadOnlyAdmin):
         "about",
         "to",
         "body",
-        "understood",
+        "keyword",
         "answer",
         "handled_at",
         "handled_by",

@@ -173,6 +173,13 @@ def is_reached_by(user: Any, *, channel: str, address: str) -> bool:
     ).exists()
 
 
+def has_refused(*, channel: str, address: str) -> bool:
+    """Say whether the last word of this address was no."""
+    return ConsentState.objects.filter(
+        channel=channel, address_key=key_of(channel, address), is_granted=False
+    ).exists()
+
+
 def withdraw(
     *,
     channel: str,

@@ -270,6 +270,9 @@ def test_a_text_is_shown_where_its_sender_is(template: MessageTemplate) -> None:
     admin.force_login(get_user_model().objects.create_superuser("root@example.com", "x" * 12))
     listed = admin.get(reverse("admin:communications_inboundtext_changelist")).content.decode()
     assert f"?q={booking.reference}" in listed
+    offer = Message.objects.create(kind="promotion", channel="email", to=user.email, dedupe_key="offer")
+    page_of_user = admin.get(reverse("admin:accounts_user_change", args=[user.pk])).content.decode()
+    assert reverse("admin:communications_message_change", args=[offer.pk]) in page_of_user
     for shown in (
         reverse("admin:accounts_user_change", args=[user.pk]),
         reverse("admin:bookings_booking_change", args=[booking.pk]),

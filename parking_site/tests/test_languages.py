@@ -154,7 +154,7 @@ def test_a_german_guest_is_written_to_in_german(wire: Any) -> None:
     for english in ("Drop-off", "Return", "Local times", "Wed"):
         assert english not in text, english
     sms = next(one for one in wire.received if "Body" in one)
-    assert "Abgabe" in sms["Body"]
+    assert "ist gebucht" in sms["Body"]
 
 
 @pytest.mark.django_db
