@@ -90,9 +90,13 @@ def test_without_the_check_the_first_who_comes_meets_a_dead_connection(sandbox: 
     connection.close_pool()  # type: ignore[attr-defined]  # PostgreSQL's wrapper has it
     connection.settings_dict["CONN_HEALTH_CHECKS"] = False
     try:
-        assert client.get("/api/airports").status_code == 200
-        connection.close()
-        assert _end_all_connections()
+        for _look in range(20):  # the pool may just have been renewing its connection
+            assert client.get("/api/airports").status_code == 200
+            connection.close()
+            if _end_all_connections():
+                break
+        else:
+            raise AssertionError("the pool held nothing that could break")
         client.raise_request_exception = False
         assert client.get("/api/airports").status_code >= 500
     finally:
