@@ -16,6 +16,7 @@ from django.utils import timezone
 from accounts.models import User
 from communications.models import ConsentSource
 from communications.services.outbox import queue_message
+from foundation.text import holds_link
 
 
 def site_url(name: str) -> str:
@@ -32,7 +33,7 @@ class AccountAdapter(DefaultAccountAdapter):
         allauth's "unknown account" letter is among the dropped: we do not write to strangers.
         """
         user: User | None = context.get("user") or User.objects.filter(email__iexact=email).first()
-        kind, variables = "", {"customer_name": user.get_full_name() if user else email}
+        kind, variables = "", {"customer_name": _greeted(user, email)}
         if template_prefix in ("account/email/email_confirmation", "account/email/email_confirmation_signup"):
             kind = "verify_email"
             variables["verify_url"] = context["activate_url"]
@@ -83,7 +84,7 @@ class AccountAdapter(DefaultAccountAdapter):
                     to_name=user.get_full_name(),
                     language=user.language,
                     variables={
-                        "customer_name": user.get_full_name(),
+                        "customer_name": _greeted(user, user.email),
                         "site_name": settings.SITE_NAME,
                         "home_url": site_url("bookings:home"),
                     },
@@ -91,3 +92,9 @@ class AccountAdapter(DefaultAccountAdapter):
                     user=user,
                 )
         return confirmed
+
+
+def _greeted(user: Any, email: str) -> str:
+    """Return the name for a letter to an address that anybody may have typed; none with a link, or strangers would advertise through us."""
+    name = user.get_full_name() if user else ""
+    return email if not name or holds_link(name) else name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 _REFUSED = {"Cc", "Cs"}  # control characters, line ends and NUL among them; lone surrogates
@@ -22,3 +23,11 @@ def one_line(text: str) -> str:
     return "".join(
         " " if unicodedata.category(character) in _REFUSED else character for character in text
     ).strip()
+
+
+_LINK = re.compile(r"://|www\.|@|[^\W\d_]\.[^\W\d_]{2,}", re.IGNORECASE)
+
+
+def holds_link(text: str) -> bool:
+    """Say whether mail programs may make a link of something in the text: an address of the web or of a mailbox."""
+    return bool(_LINK.search(text))

@@ -131,3 +131,22 @@ def test_offers_by_sms_are_asked_for_in_the_account(client: Client) -> None:
     assert consent.wants_offers(channel="sms", address="+447400123456"), (
         "taking the number away says nothing about it"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "is_greeted"),
+    [
+        ("You won! http://evil.example/win", False),
+        ("Claim at www.evil.example", False),
+        ("See evil.example/now", False),
+        ("Write to eve@evil", False),
+        ("Ada Lovelace", True),
+        ("Dr. Ada B. King", True),
+        ("José M. Núñez-O'Neill Jr.", True),
+    ],
+)
+def test_a_strangers_name_brings_no_link_into_our_mail(client: Client, name: str, is_greeted: bool) -> None:
+    given = {"email": "victim@example.com", "password": "x9!kkQQ2mdhe", "name": name}
+    client.post("/api/auth/register", given, content_type="application/json")
+    message = Message.objects.get(kind="verify_email")
+    assert message.variables["customer_name"] == (name if is_greeted else "victim@example.com")
