@@ -400,6 +400,12 @@ class CampaignAdmin(AuditedAdmin):
         )
         draft: Any = begun
         if request.method == "POST":
+            if not can_edit and super().has_change_permission(request):
+                told = _(
+                    "It was scheduled meanwhile, so its words are fixed. Take it off the schedule to change them."
+                )
+                self.message_user(request, told, messages.ERROR)
+                return HttpResponseRedirect(page_of(campaign))
             if not can_edit:
                 raise PermissionDenied
             if "test" in request.POST:

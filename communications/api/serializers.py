@@ -10,6 +10,7 @@ from rest_framework import serializers
 
 from communications.catalogue import KIND_CHOICES
 from communications.models import Channel
+from communications.services.by_hand import LONGEST_TEXT
 from foundation.api import StrictSerializer
 
 
@@ -26,7 +27,7 @@ class EmailInput(StrictSerializer):
 
 class SmsInput(StrictSerializer):
     to = serializers.CharField(max_length=32, help_text=_("E.164, such as +442079460123."))
-    message = serializers.CharField(max_length=2000)
+    message = serializers.CharField(max_length=LONGEST_TEXT)
 
 
 class QueuedAnswer(serializers.Serializer):

@@ -20,7 +20,7 @@ from communications import rendering
 from communications.campaigns import audience as seam
 from communications.campaigns import dispatch, words
 from communications.campaigns.audience import CarOwner
-from communications.catalogue import EMAIL, KINDS, SMS
+from communications.catalogue import EMAIL, EMERGENCY, KINDS, SMS
 from communications.models import (
     ALERT_TRANSITIONS,
     AlertStatus,
@@ -30,6 +30,7 @@ from communications.models import (
     Recipient,
 )
 from communications.services import wording
+from communications.services.consent import allowed_addresses
 from communications.services.wording import Draft
 from foundation import audit
 from foundation.errors import DomainError
@@ -74,14 +75,25 @@ class AlertPreview:
 
     @property
     def by_channel(self) -> list[tuple[str, int]]:
-        return [
-            (EMAIL, sum(bool(owner.email) for owner in self.owners)),
-            (SMS, sum(bool(owner.phone) for owner in self.owners)),
-        ]
+        return [(channel, len(self._reached(channel))) for channel in (EMAIL, SMS)]
 
     @property
     def unreachable(self) -> int:
-        return sum(not owner.email and not owner.phone for owner in self.owners)
+        return len(self.owners) - len(self._reached(EMAIL) | self._reached(SMS))
+
+    def _reached(self, channel: str) -> set[str]:
+        """The bookings whose owner can be written to this way now: who answered STOP gets no SMS, not even a warning."""
+        addresses = {
+            owner.reference: owner.email if channel == EMAIL else owner.phone for owner in self.owners
+        }
+        verdicts = allowed_addresses(
+            purpose=EMERGENCY,
+            channel=channel,
+            addresses=[address for address in addresses.values() if address],
+        )
+        return {
+            reference for reference, address in addresses.items() if address and verdicts[address].is_allowed
+        }
 
     def sample(self, channel: str, language: str = "") -> rendering.Rendered | None:
         """The text as the first of them in the language gets it; with sample values when nobody is there."""

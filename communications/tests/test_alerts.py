@@ -19,7 +19,7 @@ from bookings.tests.world import DAY, hold, make_product
 from communications.campaigns import alerts, dispatch
 from communications.catalogue import EMAIL, SMS
 from communications.models import EmergencyAlert, Message, OwnWords, Recipient
-from communications.services import wording
+from communications.services import consent, wording
 from communications.services.wording import Draft
 from foundation.models import AuditEntry
 
@@ -100,6 +100,17 @@ def test_the_cars_on_site_are_warned_on_both_channels_and_nobody_else(world: Wor
     assert alerts.progress(alert).told == 3 and not alerts.not_reached(alert)
     entry = AuditEntry.objects.get(action="emergencyalert.sent")
     assert (entry.actor, entry.reason) == (world.sam, "Burst pipe")
+
+
+def test_the_preview_counts_whom_it_can_reach(world: World) -> None:
+    before = world.preview()
+    assert dict(before.by_channel) == {"email": 3, "sms": 3}
+    phone = before.owners[0].phone
+    consent.stop_texts(phone, now=world.now, wording="STOP", language="en")
+    after = world.preview()
+    others = [owner for owner in after.owners if owner.phone != phone]
+    assert dict(after.by_channel) == {"email": 3, "sms": len(others)}
+    assert (len(others) < 3, after.unreachable) == (True, 0)
 
 
 def test_an_alert_comes_before_everything_else_that_waits(world: World) -> None:
