@@ -33,7 +33,7 @@ class CappedPaginator(Paginator):
     @cached_property
     def count(self) -> int:
         rows: Any = self.object_list
-        return rows.order_by()[: self.most + 1].count() if isinstance(rows, QuerySet) else len(rows)
+        return rows[: self.most + 1].count() if isinstance(rows, QuerySet) else len(rows)
 
     @property
     def is_capped(self) -> bool:

@@ -50,7 +50,7 @@ LEASE = timedelta(seconds=60)  # longer than a batch takes
 REST = timedelta(seconds=30)  # for one that could not leave now
 ALERT_LOOKS_AFTER = timedelta(
     seconds=15
-)  # during an outage: a warning leaves as soon as the provider answers anybody
+)  # in an outage: a warning leaves soon after the provider answers anybody
 CATCH_UP = timedelta(seconds=10)  # longer than a job is picked up late
 SLICE_SECONDS = 2.0  # then the worker looks whether anything more urgent waits
 TASK = "communications.dispatch"
