@@ -84,7 +84,7 @@ def test_language_spend_and_last_booking(lhr: Product) -> None:
 @pytest.mark.parametrize(
     ("definition", "field"),
     [
-        ({"airports": ["XXX"]}, "airports"), ({"airports": "LHR"}, "airports"), ({"languages": ["tlh"]}, "languages"),
+        ({"airports": ["ZZZ"]}, "airports"), ({"airports": "LHR"}, "airports"), ({"languages": ["tlh"]}, "languages"),
         ({"stay_from": "soon"}, "stay_from"), ({"stay_from": "2026-02-31"}, "stay_from"),
         ({"stay_from": "2026-02-02", "stay_to": "2026-02-01"}, "stay_to"), ({"spend_minimum": "5"}, "spend_currency"),
         ({"spend_currency": "GBP", "spend_minimum": "NaN"}, "spend_minimum"),

@@ -131,7 +131,7 @@ def test_what_is_over_is_not_still_due() -> None:
     drop_off = f"drop_off|{booking.start_at.isoformat()}|"
     assert still_due(drop_off + booking.reference, now=booking.start_at - HOUR)
     assert not still_due(drop_off + booking.reference, now=booking.start_at)
-    assert not still_due(drop_off + "AP-XXXXXX", now=NOW)
+    assert not still_due(drop_off + "AP-ZZZZZZ", now=NOW)
     moved = f"drop_off|{(booking.start_at + HOUR).isoformat()}|{booking.reference}"
     assert not still_due(moved, now=NOW)
     back = f"return|{booking.end_at.isoformat()}|{booking.reference}"

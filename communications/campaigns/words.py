@@ -37,14 +37,7 @@ def words_for(owner: str, channel: str, language: str) -> OwnWords:
 
 def beginning(kind: str, channel: str, language: str) -> Draft:
     """Return the template's words, from which staff write their own."""
-    version = wording.version_for(kind, channel, language)
-    return Draft(
-        body=version.body,
-        subject=version.subject,
-        heading=version.heading,
-        button_label=version.button_label,
-        button_variable=version.button_variable,
-    )
+    return Draft.of(wording.version_for(kind, channel, language))
 
 
 def save_words(
@@ -57,9 +50,7 @@ def save_words(
     with transaction.atomic():
         Campaign.objects.select_for_update().get(pk=campaign.pk)
         current = newest(campaign.key).get((channel, language))
-        if current is not None and all(
-            getattr(current, name) == value for name, value in vars(draft).items()
-        ):
+        if current is not None and draft == Draft.of(current):
             return current
         if current is not None and based_on is not None and current.number != based_on:
             raise wording.SavedMeanwhile(current)

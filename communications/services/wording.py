@@ -60,7 +60,7 @@ class Draft:
     button_variable: str = ""
 
     @classmethod
-    def of(cls, version: TemplateVersion) -> Draft:
+    def of(cls, version: TemplateVersion | OwnWords) -> Draft:
         """Return a version's words."""
         return cls(**{each.name: getattr(version, each.name) for each in fields(cls)})
 

@@ -199,7 +199,7 @@ def test_a_test_shows_what_is_being_written_with_a_bookings_values_once(
     assert f"Plate {booking.plate}" in mail["content"][0]["value"]
     entry = AuditEntry.objects.get(action="template_tested")
     assert (entry.data["booking"], entry.data["words"]) == (booking.reference, "as written")
-    nobodys = {**given, "reference": "AP-XXXXXX", "token": str(uuid.uuid4())}
+    nobodys = {**given, "reference": "AP-ZZZZZZ", "token": str(uuid.uuid4())}
     answer = client.post(page("test", template), nobodys, headers=headers).content.decode()
     assert "no such booking" in answer and tests.count() == 1
     bad = {**given, "body": "{{ plaet }}", "token": str(uuid.uuid4())}
