@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.conf import settings
 from django.http import HttpRequest
+from django.utils.translation import get_language_info, gettext
 from django.utils.translation.trans_real import parse_accept_lang_header
 
 
@@ -26,3 +27,11 @@ def language_of(request: HttpRequest) -> str:
         if weight and (found := known_language(code)):
             return found
     return settings.LANGUAGE_CODE
+
+
+def language_name(code: str) -> str:
+    """Return what a language is called, such as "German"; the code itself for one that Django does not know."""
+    try:
+        return gettext(get_language_info(code)["name"])
+    except KeyError:
+        return code

@@ -29,10 +29,10 @@ from communications.catalogue import EMAIL, EMERGENCY, EVERYWHERE, KINDS, PROMOT
 from communications.models import Channel, MessageTemplate, TemplateVersion
 from communications.services import trial, wording
 from communications.services.wording import Draft, SavedMeanwhile
-from communications.templatetags.message_tags import language_name
 from communications.words import languages
 from foundation.admin import ReasonForm
 from foundation.errors import DomainError
+from foundation.languages import language_name
 
 GROUPS = [
     ("booking", _("Bookings, payments and accounts")),

@@ -58,7 +58,8 @@ class NotConfirmed(DomainError):
 
 @dataclass(frozen=True)
 class AlertPreview:
-    """What confirming would do. `token` makes it come true for this person until `expires_at` (UTC)."""
+    """What confirming would do. `by_channel` counts whom it reaches now and how, `unreachable` whom it does not. `token` makes it come true
+    for this person until `expires_at` (UTC)."""
 
     definition: dict[str, Any]
     texts: Texts
@@ -68,32 +69,12 @@ class AlertPreview:
     owners: list[CarOwner]
     token: str
     expires_at: datetime
+    by_channel: list[tuple[str, int]]
+    unreachable: int
 
     @property
     def count(self) -> int:
         return len(self.owners)
-
-    @property
-    def by_channel(self) -> list[tuple[str, int]]:
-        return [(channel, len(self._reached(channel))) for channel in (EMAIL, SMS)]
-
-    @property
-    def unreachable(self) -> int:
-        return len(self.owners) - len(self._reached(EMAIL) | self._reached(SMS))
-
-    def _reached(self, channel: str) -> set[str]:
-        """The bookings whose owner can be written to this way now: who answered STOP gets no SMS, not even a warning."""
-        addresses = {
-            owner.reference: owner.email if channel == EMAIL else owner.phone for owner in self.owners
-        }
-        verdicts = allowed_addresses(
-            purpose=EMERGENCY,
-            channel=channel,
-            addresses=[address for address in addresses.values() if address],
-        )
-        return {
-            reference for reference, address in addresses.items() if address and verdicts[address].is_allowed
-        }
 
     def sample(self, channel: str, language: str = "") -> rendering.Rendered | None:
         """The text as the first of them in the language gets it; with sample values when nobody is there."""
@@ -182,6 +163,7 @@ def preview(definition: dict[str, Any], *, texts: Texts, reason: str, by: Any, n
 def _shown(
     definition: dict[str, Any], texts: Texts, reason: str, owners: list[CarOwner], token: str, at: datetime
 ) -> AlertPreview:
+    reached = {channel: _reached(owners, channel) for channel in (EMAIL, SMS)}
     return AlertPreview(
         definition=definition,
         texts=texts,
@@ -191,7 +173,18 @@ def _shown(
         owners=owners,
         token=token,
         expires_at=at + PREVIEW_LIVES,
+        by_channel=[(channel, len(references)) for channel, references in reached.items()],
+        unreachable=len(owners) - len(set().union(*reached.values())),
     )
+
+
+def _reached(owners: list[CarOwner], channel: str) -> set[str]:
+    """The bookings whose owner can be written to this way now: who answered STOP gets no SMS, not even a warning."""
+    addresses = {owner.reference: owner.email if channel == EMAIL else owner.phone for owner in owners}
+    verdicts = allowed_addresses(
+        purpose=EMERGENCY, channel=channel, addresses=[address for address in addresses.values() if address]
+    )
+    return {reference for reference, address in addresses.items() if address and verdicts[address].is_allowed}
 
 
 def _fingerprint(owners: list[CarOwner]) -> str:

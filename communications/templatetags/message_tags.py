@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from django import template
-from django.utils import formats, translation
+from django.utils import formats
 from django.utils.html import format_html
 from django.utils.timezone import get_fixed_timezone
-from django.utils.translation import get_language_info
 
 from communications import stories
+from foundation.languages import language_name
 
 register = template.Library()
+register.simple_tag(language_name)
 
 
 @register.simple_tag
@@ -31,15 +32,6 @@ def messages_to_user(user: Any) -> list[stories.Told]:
 def heard_from_user(user: Any) -> Any:
     """{% heard_from_user user as heard %}: what they texted us, newest first."""
     return stories.heard_from(str(user.phone))
-
-
-@register.simple_tag
-def language_name(code: str) -> str:
-    """{% language_name "de" %}: "German"; the code itself for a language that Django does not know."""
-    try:
-        return translation.gettext(get_language_info(code)["name"])
-    except KeyError:
-        return code
 
 
 @register.simple_tag
