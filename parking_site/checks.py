@@ -47,12 +47,15 @@ PLACEHOLDERS = (
 
 @register("production")
 def production_is_safe(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """Name every setting that production may not run with."""
-    if settings.ENVIRONMENT not in {"development", "test", "production"}:
-        return [_error("E001", "ENVIRONMENT", "is unknown", "Set it to production or development.")]
-    if not settings.PRODUCTION:
+    """Name every setting that production may not run with; a staging server may have test keys and a sandbox, nothing else."""
+    if settings.ENVIRONMENT not in {"development", "test", "staging", "production"}:
+        return [_error("E001", "ENVIRONMENT", "is unknown", "Set it to production, staging or development.")]
+    if not settings.DEPLOYED:
         return []
-    return [*_missing(), *_weak_secrets(), *_test_keys(), *_addresses(), *_switches()]
+    everywhere = [*_missing(), *_weak_secrets(), *_addresses(), *_switches()]
+    return (
+        [*everywhere, *_placeholders(), *_test_keys(), *_providers()] if settings.PRODUCTION else everywhere
+    )
 
 
 @register("business")
@@ -163,6 +166,11 @@ def _weak_secrets() -> list[CheckMessage]:
         problems.append(
             _error("E003", "JWT_SIGNING_KEY", "equals SECRET_KEY", "Give tokens and sessions a secret each.")
         )
+    return problems
+
+
+def _placeholders() -> list[CheckMessage]:
+    problems = []
     for name in (
         "STRIPE_WEBHOOK_SECRET", "PAYPAL_CLIENT_ID", "PAYPAL_CLIENT_SECRET", "PAYPAL_WEBHOOK_ID", "SENDGRID_API_KEY",
         "POSTMARK_SERVER_TOKEN", "TWILIO_AUTH_TOKEN",
@@ -190,7 +198,7 @@ def _test_keys() -> list[CheckMessage]:
     return problems
 
 
-def _addresses() -> list[CheckMessage]:
+def _providers() -> list[CheckMessage]:
     problems = []
     if settings.SANDBOX_URL:
         problems.append(_error("E005", "SANDBOX_URL", "is set", "Production has no sandbox: remove it."))
@@ -201,6 +209,11 @@ def _addresses() -> list[CheckMessage]:
             problems.append(
                 _error("E005", name, "is not a provider's address", "Remove it: the default is right.")
             )
+    return problems
+
+
+def _addresses() -> list[CheckMessage]:
+    problems = []
     site = urlsplit(_value("SITE_URL") or "")
     if _value("SITE_URL") and (site.scheme != "https" or not site.hostname or _is_local(site.hostname)):
         problems.append(

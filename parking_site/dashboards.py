@@ -98,7 +98,9 @@ NAVIGATION = [
 
 def environment_badge(request: HttpRequest) -> list[Any] | None:
     """Mark every page outside production, so that nobody refunds a customer in the wrong window."""
-    return None if settings.PRODUCTION else [_("Sandbox"), "warning"]
+    if settings.PRODUCTION:
+        return None
+    return [_("Sandbox") if settings.SANDBOX_URL else _("Test"), "warning"]
 
 
 def stylesheet(request: HttpRequest) -> str:

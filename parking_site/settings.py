@@ -24,6 +24,8 @@ if env.bool("READ_DOT_ENV", default=True) and (BASE_DIR / ".env").exists():
 # --- Where we run -----------------------------------------------------------------------------------------------
 ENVIRONMENT = env.str("ENVIRONMENT", default="development")
 PRODUCTION = ENVIRONMENT == "production"
+# A rehearsal server: as hardened as production, with secrets of its own, but test keys and a sandbox are welcome.
+DEPLOYED = PRODUCTION or ENVIRONMENT == "staging"
 DEBUG = env.bool("DEBUG", default=False)
 RELEASE = env.str("RELEASE", default="development")
 
@@ -40,21 +42,23 @@ def _port(variable: str, written: str) -> int:
 
 VAR_DIR = Path(env.str("VAR_DIR", default=str(BASE_DIR / "var")))
 # A command beside a running demo finds its database (below), hence its ports too; who names a database names the ports.
-_demo = {} if PRODUCTION or "DATABASE_URL" in env.ENVIRON else ports_of_demo(VAR_DIR / "demo")
+_demo = {} if DEPLOYED or "DATABASE_URL" in env.ENVIRON else ports_of_demo(VAR_DIR / "demo")
 PORT = _port("PORT", env.str("PORT", default=str(_demo.get("PORT", 8000))))
 SANDBOX_PORT = _port("SANDBOX_PORT", env.str("SANDBOX_PORT", default=str(_demo.get("SANDBOX_PORT", 8001))))
-SANDBOX_URL = "" if PRODUCTION else env.str("SANDBOX_URL", default=f"http://127.0.0.1:{SANDBOX_PORT}")
-SITE_URL = env.str("SITE_URL", default="" if PRODUCTION else f"http://127.0.0.1:{PORT}").rstrip("/")
+SANDBOX_URL = env.str("SANDBOX_URL", default="" if DEPLOYED else f"http://127.0.0.1:{SANDBOX_PORT}").rstrip(
+    "/"
+)
+SITE_URL = env.str("SITE_URL", default="" if DEPLOYED else f"http://127.0.0.1:{PORT}").rstrip("/")
 SITE_NAME = env.str("SITE_NAME", default="Runway Parking")
 
 SECRET_KEY = env.str(
-    "SECRET_KEY", default="" if PRODUCTION else "development-only-session-secret-not-for-production"
+    "SECRET_KEY", default="" if DEPLOYED else "development-only-session-secret-not-for-production"
 )
 JWT_SIGNING_KEY = env.str(
-    "JWT_SIGNING_KEY", default="" if PRODUCTION else "development-only-jwt-signing-secret-not-for-production"
+    "JWT_SIGNING_KEY", default="" if DEPLOYED else "development-only-jwt-signing-secret-not-for-production"
 )
 ALLOWED_HOSTS = env.list(
-    "ALLOWED_HOSTS", default=[] if PRODUCTION else ["127.0.0.1", "localhost", "[::1]", "testserver"]
+    "ALLOWED_HOSTS", default=[] if DEPLOYED else ["127.0.0.1", "localhost", "[::1]", "testserver"]
 )
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 CORS_ALLOWED_ORIGINS = env.list("CORS_ALLOWED_ORIGINS", default=[])
@@ -136,7 +140,7 @@ DEMO_DATABASE = VAR_DIR / "postgresql"
 DATABASES = {
     "default": env.db(
         "DATABASE_URL",
-        default=(None if PRODUCTION else url_of_private_server(DEMO_DATABASE))
+        default=(None if DEPLOYED else url_of_private_server(DEMO_DATABASE))
         or "postgres://parking@127.0.0.1:5432/parking",
     )
 }
@@ -203,9 +207,9 @@ ACCOUNT_SESSION_REMEMBER = True
 ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https" if SITE_URL.startswith("https") else "http"
 
 SESSION_COOKIE_AGE = env.int("SESSION_LIFETIME_SECONDS", default=14 * 24 * 3600)
-SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = PRODUCTION
-SESSION_COOKIE_NAME = "__Host-session" if PRODUCTION else "session"
-CSRF_COOKIE_NAME = "__Host-csrf" if PRODUCTION else "csrftoken"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = DEPLOYED
+SESSION_COOKIE_NAME = "__Host-session" if DEPLOYED else "session"
+CSRF_COOKIE_NAME = "__Host-csrf" if DEPLOYED else "csrftoken"
 CSRF_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 
@@ -229,11 +233,11 @@ STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {
         "BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"
-        if PRODUCTION
+        if DEPLOYED
         else "django.contrib.staticfiles.storage.StaticFilesStorage"
     },
 }
-WHITENOISE_USE_FINDERS = not PRODUCTION
+WHITENOISE_USE_FINDERS = not DEPLOYED
 WHITENOISE_AUTOREFRESH = DEBUG
 
 # --- API --------------------------------------------------------------------------------------------------------
@@ -285,30 +289,31 @@ SIMPLE_JWT = {
 
 # --- Payments ---------------------------------------------------------------------------------------------------
 STRIPE_API_BASE = env.str(
-    "STRIPE_API_BASE", default="https://api.stripe.com" if PRODUCTION else f"{SANDBOX_URL}/stripe"
+    "STRIPE_API_BASE", default="https://api.stripe.com" if not SANDBOX_URL else f"{SANDBOX_URL}/stripe"
 )
 STRIPE_JS_URL = env.str(
-    "STRIPE_JS_URL", default="https://js.stripe.com/v3/" if PRODUCTION else f"{SANDBOX_URL}/stripe-js/v3/"
+    "STRIPE_JS_URL",
+    default="https://js.stripe.com/v3/" if not SANDBOX_URL else f"{SANDBOX_URL}/stripe-js/v3/",
 )
 STRIPE_SECRET_KEY = env.str(
-    "STRIPE_SECRET_KEY", default="" if PRODUCTION else "sk_test_sandboxsandboxsandboxsandbox"
+    "STRIPE_SECRET_KEY", default="" if DEPLOYED else "sk_test_sandboxsandboxsandboxsandbox"
 )
 STRIPE_PUBLISHABLE_KEY = env.str(
-    "STRIPE_PUBLISHABLE_KEY", default="" if PRODUCTION else "pk_test_sandboxsandboxsandboxsandbox"
+    "STRIPE_PUBLISHABLE_KEY", default="" if DEPLOYED else "pk_test_sandboxsandboxsandboxsandbox"
 )
 STRIPE_WEBHOOK_SECRET = env.str(
-    "STRIPE_WEBHOOK_SECRET", default="" if PRODUCTION else "whsec_sandboxsandboxsandboxsandbox"
+    "STRIPE_WEBHOOK_SECRET", default="" if DEPLOYED else "whsec_sandboxsandboxsandboxsandbox"
 )
 # The path of our endpoint at Stripe: /stripe/webhook/<this uuid>/. Public, but not guessable by scanners.
 STRIPE_WEBHOOK_UUID = env.str(
-    "STRIPE_WEBHOOK_UUID", default="" if PRODUCTION else "3f8a1b7c-52d4-4e0b-9a6e-0d1c2b3a4f5e"
+    "STRIPE_WEBHOOK_UUID", default="" if DEPLOYED else "3f8a1b7c-52d4-4e0b-9a6e-0d1c2b3a4f5e"
 )
 # Threads of one process that may wait for a payment provider at once; keep it under GUNICORN_THREADS.
 PROVIDER_CALLS_AT_ONCE = env.int("PROVIDER_CALLS_AT_ONCE", default=2)
 STRIPE_TIMEOUT_SECONDS = env.int("STRIPE_TIMEOUT_SECONDS", default=20)
 STRIPE_API_VERSION = "2026-08-26.dahlia"
 STRIPE_LIVE_MODE = STRIPE_SECRET_KEY.startswith(("sk_live_", "rk_live_"))
-if not PRODUCTION:  # dj-stripe wants it unset where the real Stripe answers
+if SANDBOX_URL:  # dj-stripe wants it unset where the real Stripe answers
     STRIPE_API_HOST = STRIPE_API_BASE
     SILENCED_SYSTEM_CHECKS.append("djstripe.W002")  # it says just that, before the output of every command
 STRIPE_LIVE_SECRET_KEY = STRIPE_SECRET_KEY if STRIPE_LIVE_MODE else ""
@@ -320,21 +325,19 @@ DJSTRIPE_USE_NATIVE_JSONFIELD = True
 DJSTRIPE_WEBHOOK_EVENT_CALLBACK = "payments.webhooks.stripe.enqueue"
 DJSTRIPE_WEBHOOK_VALIDATION = "verify_signature"
 # PayPal is optional: without a client id it is offered nowhere.
-PAYPAL_CLIENT_ID = env.str("PAYPAL_CLIENT_ID", default="" if PRODUCTION else "sandbox-paypal-client-id")
+PAYPAL_CLIENT_ID = env.str("PAYPAL_CLIENT_ID", default="" if DEPLOYED else "sandbox-paypal-client-id")
 PAYPAL_CLIENT_SECRET = env.str(
-    "PAYPAL_CLIENT_SECRET", default="" if PRODUCTION else "sandbox-paypal-client-secret"
+    "PAYPAL_CLIENT_SECRET", default="" if DEPLOYED else "sandbox-paypal-client-secret"
 )
-PAYPAL_WEBHOOK_ID = env.str("PAYPAL_WEBHOOK_ID", default="" if PRODUCTION else "WH-SANDBOX-PARKING")
-PAYPAL_RECEIVER_EMAIL = env.str(
-    "PAYPAL_RECEIVER_EMAIL", default="" if PRODUCTION else "seller@runway.example"
-)
+PAYPAL_WEBHOOK_ID = env.str("PAYPAL_WEBHOOK_ID", default="" if DEPLOYED else "WH-SANDBOX-PARKING")
+PAYPAL_RECEIVER_EMAIL = env.str("PAYPAL_RECEIVER_EMAIL", default="" if DEPLOYED else "seller@runway.example")
 PAYPAL_API_BASE = env.str(
-    "PAYPAL_API_BASE", default="https://api-m.paypal.com" if PRODUCTION else f"{SANDBOX_URL}/paypal"
+    "PAYPAL_API_BASE", default="https://api-m.paypal.com" if not SANDBOX_URL else f"{SANDBOX_URL}/paypal"
 )
 PAYPAL_IPN_URL = env.str(
     "PAYPAL_IPN_URL",
     default="https://ipnpb.paypal.com/cgi-bin/webscr"
-    if PRODUCTION
+    if not SANDBOX_URL
     else f"{SANDBOX_URL}/paypal/cgi-bin/webscr",
 )
 PAYPAL_TIMEOUT_SECONDS = env.int("PAYPAL_TIMEOUT_SECONDS", default=20)
@@ -347,10 +350,10 @@ EMAIL_PROVIDER = env.str("EMAIL_PROVIDER", default="sendgrid")
 # The same as anymail.W003 above, said again by each process that sends.
 warnings.filterwarnings("ignore", message="django-anymail has dropped official support for SendGrid")
 EMAIL_BACKEND = env.str("EMAIL_BACKEND", default=f"anymail.backends.{EMAIL_PROVIDER}.EmailBackend")
-SENDGRID_API_KEY = env.str("SENDGRID_API_KEY", default="" if PRODUCTION else "SG.sandbox.sandbox")
+SENDGRID_API_KEY = env.str("SENDGRID_API_KEY", default="" if DEPLOYED else "SG.sandbox.sandbox")
 SENDGRID_API_URL = env.str(
     "SENDGRID_API_URL",
-    default="https://api.sendgrid.com/v3/" if PRODUCTION else f"{SANDBOX_URL}/sendgrid/v3/",
+    default="https://api.sendgrid.com/v3/" if not SANDBOX_URL else f"{SANDBOX_URL}/sendgrid/v3/",
 )
 # Empty in development: the sandbox's public key is fetched from it and kept by the quickstart.
 SENDGRID_WEBHOOK_VERIFICATION_KEY = env.str("SENDGRID_WEBHOOK_VERIFICATION_KEY", default="")
@@ -368,23 +371,23 @@ ANYMAIL = {
     "REQUESTS_TIMEOUT": MAIL_TIMEOUT_SECONDS,
 }
 DEFAULT_FROM_EMAIL = env.str(
-    "DEFAULT_FROM_EMAIL", default="" if PRODUCTION else "Runway Parking <hello@runway.example>"
+    "DEFAULT_FROM_EMAIL", default="" if DEPLOYED else "Runway Parking <hello@runway.example>"
 )
 SERVER_EMAIL = DEFAULT_FROM_EMAIL
-SUPPORT_EMAIL = env.str("SUPPORT_EMAIL", default="" if PRODUCTION else "help@runway.example")
-SUPPORT_PHONE = env.str("SUPPORT_PHONE", default="" if PRODUCTION else "+44 20 7946 0123")
+SUPPORT_EMAIL = env.str("SUPPORT_EMAIL", default="" if DEPLOYED else "help@runway.example")
+SUPPORT_PHONE = env.str("SUPPORT_PHONE", default="" if DEPLOYED else "+44 20 7946 0123")
 # The sender's postal address, which the law wants in the foot of every offer. One line.
 POSTAL_ADDRESS = env.str(
-    "POSTAL_ADDRESS", default="" if PRODUCTION else "1 Perimeter Road, Hounslow TW6 2GA, United Kingdom"
+    "POSTAL_ADDRESS", default="" if DEPLOYED else "1 Perimeter Road, Hounslow TW6 2GA, United Kingdom"
 )
-TWILIO_API_BASE = env.str("TWILIO_API_BASE", default="" if PRODUCTION else f"{SANDBOX_URL}/twilio")
-TWILIO_ACCOUNT_SID = env.str("TWILIO_ACCOUNT_SID", default="" if PRODUCTION else "AC" + "5a" * 16)
-TWILIO_AUTH_TOKEN = env.str("TWILIO_AUTH_TOKEN", default="" if PRODUCTION else "sandbox-twilio-auth-token")
-TWILIO_FROM_NUMBER = env.str("TWILIO_FROM_NUMBER", default="" if PRODUCTION else "+15005550006")
+TWILIO_API_BASE = env.str("TWILIO_API_BASE", default=f"{SANDBOX_URL}/twilio" if SANDBOX_URL else "")
+TWILIO_ACCOUNT_SID = env.str("TWILIO_ACCOUNT_SID", default="" if DEPLOYED else "AC" + "5a" * 16)
+TWILIO_AUTH_TOKEN = env.str("TWILIO_AUTH_TOKEN", default="" if DEPLOYED else "sandbox-twilio-auth-token")
+TWILIO_FROM_NUMBER = env.str("TWILIO_FROM_NUMBER", default="" if DEPLOYED else "+15005550006")
 TWILIO_TIMEOUT_SECONDS = env.int("TWILIO_TIMEOUT_SECONDS", default=20)
 # Consent is remembered by a keyed hash of the address, which outlives the person's erasure. Never change it: every no would be forgotten.
 ADDRESS_KEY = env.str(
-    "ADDRESS_KEY", default="" if PRODUCTION else "development-only-address-key-not-for-production"
+    "ADDRESS_KEY", default="" if DEPLOYED else "development-only-address-key-not-for-production"
 )
 # Where the operator is: quiet hours of people whose zone is unknown, and the clock of campaigns.
 HOME_TIMEZONE = env.str("HOME_TIMEZONE", default="Europe/London")
@@ -450,11 +453,11 @@ RATE_LIMITS = {
 QUEUE_AGE_LIMIT_SECONDS = env.int("QUEUE_AGE_LIMIT_SECONDS", default=300)
 
 # --- Security ---------------------------------------------------------------------------------------------------
-SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if PRODUCTION else None
-SECURE_SSL_REDIRECT = PRODUCTION
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if DEPLOYED else None
+SECURE_SSL_REDIRECT = DEPLOYED
 SECURE_REDIRECT_EXEMPT = [r"^health$", r"^api/health$"]
-SECURE_HSTS_SECONDS = 31536000 if PRODUCTION else 0
-SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = PRODUCTION
+SECURE_HSTS_SECONDS = 31536000 if DEPLOYED else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = DEPLOYED
 SECURE_REFERRER_POLICY = "strict-origin-when-cross-origin"
 X_FRAME_OPTIONS = "DENY"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 256 * 1024

@@ -12,7 +12,7 @@ from bench.chaos import failpoints, mutants
 
 def prepare() -> None:
     """Wrap the product's functions. Call after Django is set up."""
-    if settings.PRODUCTION:
+    if settings.DEPLOYED:
         raise SystemExit("bench.chaos breaks things: it does not run with ENVIRONMENT=production.")
     mutants.install(os.environ.get("CHAOS_MUTANT", ""))
     failpoints.install(Path(os.environ["CHAOS_CONTROL"]))

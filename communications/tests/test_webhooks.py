@@ -96,9 +96,9 @@ def test_forged_or_unsigned_mail_events_are_refused(sent: Message) -> None:
 
 def test_without_a_key_nothing_is_accepted(sent: Message, settings: Any) -> None:
     settings.SENDGRID_WEBHOOK_VERIFICATION_KEY = ""
-    settings.PRODUCTION = True
+    settings.DEPLOYED = True
     assert post_mail([mail_event(sent, "delivered", "e1")]) == 503
-    settings.PRODUCTION = False
+    settings.DEPLOYED = False
     settings.SANDBOX_URL = "http://127.0.0.1:9"
     assert sendgrid_door.verification_key() == ""
     assert post_mail([mail_event(sent, "delivered", "e1")]) == 503

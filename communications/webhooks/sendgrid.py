@@ -28,9 +28,9 @@ class _View(SendGridTrackingWebhookView):
 def verification_key() -> str:
     """Return the public key that events must be signed with; "" when there is none, and then nothing is accepted.
 
-    Production has it in SENDGRID_WEBHOOK_VERIFICATION_KEY. Development asks the sandbox, once.
+    A server has it in SENDGRID_WEBHOOK_VERIFICATION_KEY. Development asks the sandbox, once.
     """
-    if settings.SENDGRID_WEBHOOK_VERIFICATION_KEY or settings.PRODUCTION or not settings.SANDBOX_URL:
+    if settings.SENDGRID_WEBHOOK_VERIFICATION_KEY or settings.DEPLOYED or not settings.SANDBOX_URL:
         return settings.SENDGRID_WEBHOOK_VERIFICATION_KEY
     with _lock:
         if settings.SANDBOX_URL not in _fetched:

@@ -19,6 +19,7 @@ LISTS = re.compile(r"^(?:# )?([A-Z][A-Z0-9_]*)=", re.MULTILINE)
 SAFE: dict[str, Any] = {
     "ENVIRONMENT": "production",
     "PRODUCTION": True,
+    "DEPLOYED": True,
     "DEBUG": False,
     "SANDBOX_URL": "",
     "SITE_URL": "https://parking.acme.net",
@@ -96,6 +97,23 @@ def test_the_example_holds_no_secret() -> None:
 
 def test_a_complete_production_configuration_passes(settings: Any) -> None:
     assert _problems(settings) == set()
+
+
+def test_staging_takes_test_keys_and_a_sandbox_and_is_as_strict_otherwise(settings: Any) -> None:
+    rehearsal = {
+        "ENVIRONMENT": "staging",
+        "PRODUCTION": False,
+        "STRIPE_SECRET_KEY": "sk_test_" + "a1B2" * 8,
+        "SANDBOX_URL": "https://sandbox.acme.net",
+        "STRIPE_API_BASE": "http://127.0.0.1:8001/stripe",
+        "SENDGRID_API_KEY": "SG.sandbox.sandbox",
+    }
+    assert _problems(settings, **rehearsal) == set()
+    assert _problems(settings, **rehearsal, SECRET_KEY="short", DEBUG=True, SITE_URL="http://acme.net") == {
+        "SECRET_KEY",
+        "DEBUG",
+        "SITE_URL",
+    }
 
 
 @pytest.mark.parametrize(

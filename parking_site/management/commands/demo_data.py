@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 from allauth.account.models import EmailAddress
@@ -42,7 +43,7 @@ from parking_site.demo_catalogue import (
     STREETS,
 )
 
-PASSWORD = "demo-parking"  # noqa: S105 - printed by the demo, refused in production
+PASSWORD = "demo-parking"  # noqa: S105 - printed by the demo, refused on servers
 HELD_FOR = timedelta(days=30)
 READ_ONLY_APPS = ("bookings", "payments", "communications", "accounts")
 
@@ -50,9 +51,23 @@ READ_ONLY_APPS = ("bookings", "payments", "communications", "accounts")
 class Command(BaseCommand):
     help = "Fill an empty shop with the demo's airports, car parks, prices, people and bookings; run again to refresh."
 
-    def handle(self, *args: Any, verbosity: int = 1, **options: Any) -> None:
+    def add_arguments(self, parser: Any) -> None:
+        parser.add_argument(
+            "--password-file",
+            type=Path,
+            help="a file with the password of the demo's people; a staging server requires it",
+        )
+
+    def handle(
+        self, *args: Any, verbosity: int = 1, password_file: Path | None = None, **options: Any
+    ) -> None:
         if settings.PRODUCTION:
-            raise CommandError("Demo data has well-known passwords: it is not loaded in production.")
+            raise CommandError("Demo data has made-up prices and people: it is not loaded in production.")
+        self.password = password_file.read_text().strip() if password_file else PASSWORD
+        if settings.DEPLOYED and (self.password == PASSWORD or len(self.password) < 16):
+            raise CommandError(
+                "Everybody knows the demo's password. Put one of 16 or more characters in a file and name it with --password-file."
+            )
         now = timezone.now()
         with transaction.atomic():
             customer = self._people()
@@ -103,7 +118,7 @@ class Command(BaseCommand):
     def _user(self, email: str, name: str, **fields: Any) -> User:
         user = User.objects.filter(email=email).first()
         if user is None:
-            user = User.objects.create_user(email, PASSWORD, name=name, **fields)
+            user = User.objects.create_user(email, self.password, name=name, **fields)
         EmailAddress.objects.get_or_create(
             user=user, email=email, defaults={"verified": True, "primary": True}
         )

@@ -66,8 +66,8 @@ class Command(BaseCommand):
     def handle(
         self, *args: Any, first_step: int = 1, began: float | None = None, check: bool = False, **options: Any
     ) -> None:
-        if settings.PRODUCTION:
-            raise CommandError("The demo does not run with ENVIRONMENT=production.")
+        if settings.DEPLOYED:
+            raise CommandError(f"The demo does not run with ENVIRONMENT={settings.ENVIRONMENT}.")
         self.step_number, self.last_step = first_step, first_step + STEPS - 1
         self.began = began or time.time()
         self.supervisor = Supervisor(settings.VAR_DIR / "demo")
