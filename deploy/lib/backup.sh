@@ -1,0 +1,153 @@
+# Backups by pgBackRest: encrypted before they leave, a full one each week, what changed each night, and every change within a minute.
+# shellcheck shell=bash
+
+backup_option() { sed -n "s/^$1=//p" <<<"$BACKUP_OPTIONS"; }
+
+has_backups() { has_role database && [ -n "$BACKUP_TYPE" ] && [ "$BACKUP_TYPE" != none ]; }
+
+pgbackrest_as_postgres() { (cd / && runuser -u postgres -- pgbackrest --stanza=parking "$@"); }
+
+configure_backups() {
+    has_backups || return 0
+    step "Backups to $BACKUP_TYPE"
+    local version options="" line
+    version=$(postgresql_version)
+    install -d -m 750 -o postgres -g postgres /etc/pgbackrest /var/lib/pgbackrest /var/log/pgbackrest /var/spool/pgbackrest
+    [ -f /etc/pgbackrest/passphrase ] || (umask 077 && random_secret >/etc/pgbackrest/passphrase)
+    chown postgres:postgres /etc/pgbackrest/passphrase
+    while IFS= read -r line; do [ -z "$line" ] || options+="repo1-$line"$'\n'; done <<<"$BACKUP_OPTIONS"
+    {
+        printf '[global]\nrepo1-type=%s\n%s' "$BACKUP_TYPE" "$options"
+        printf 'repo1-cipher-type=aes-256-cbc\nrepo1-cipher-pass=%s\n' "$(cat /etc/pgbackrest/passphrase)"
+        printf 'repo1-retention-full=%s\nrepo1-bundle=y\nrepo1-block=n\n' "$BACKUP_KEEP_FULL" | grep -v repo1-block
+        printf 'compress-type=lz4\nstart-fast=y\ndelta=y\nprocess-max=2\narchive-async=y\nspool-path=/var/spool/pgbackrest\nlog-level-console=warn\nlog-level-file=info\n'
+        printf '\n[global:archive-push]\nprocess-max=1\n\n[parking]\npg1-path=/var/lib/postgresql/%s/main\npg1-socket-path=/run/postgresql\n' "$version"
+    } | write_file /etc/pgbackrest.conf 640 postgres:postgres || true
+    pgbackrest_as_postgres stanza-create >/dev/null
+    pgbackrest_as_postgres check
+    done_step
+}
+
+# Full on Sundays and when there is none; otherwise what changed. Leaves a note for the metrics, whatever happened.
+back_up() {
+    has_backups || die "Backups are not set up on this machine." "Set BACKUP_TYPE in $CONF_FILE and run: deploy.sh install"
+    local kind=$1 began
+    [ "$(date +%u)" != 7 ] || kind=full
+    began=$(date +%s)
+    if pgbackrest_as_postgres backup --type="$kind" && keep_settings; then
+        note_state backup true "$began" "$(pgbackrest_as_postgres info --output=json | python3 -c 'import json,sys; print(json.load(sys.stdin)[0]["backup"][-1]["info"]["repository"]["delta"])')"
+        say "The backup is done: $(($(date +%s) - began)) s."
+    else
+        note_state backup false "$began" 0
+        die "The backup failed." "See: journalctl -u parking-backup, /var/log/pgbackrest"
+    fi
+}
+
+# The site's settings beside the database, encrypted by the same passphrase: a restored database is of no use without ADDRESS_KEY.
+keep_settings() {
+    tar --create --gzip --directory=/ etc/parking etc/pgbackrest.conf 2>/dev/null |
+        openssl enc -aes-256-cbc -pbkdf2 -iter 600000 -pass file:/etc/pgbackrest/passphrase -out /var/lib/pgbackrest/settings.tar.gz.enc
+    chown postgres:postgres /var/lib/pgbackrest/settings.tar.gz.enc
+    pgbackrest_as_postgres repo-put settings.tar.gz.enc </var/lib/pgbackrest/settings.tar.gz.enc
+}
+
+# note_state NAME OK BEGAN BYTES
+note_state() {
+    install -d -m 755 -o "$APP_USER" -g "$APP_USER" "$STATE/state"
+    printf '{"finished_at": "%s", "ok": %s, "seconds": %s, "bytes": %s}\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$2" "$(($(date +%s) - $3))" "$4" |
+        write_file "$STATE/state/$1.json" 644 "$APP_USER:$APP_USER" || true
+}
+
+# Restore the newest backup into a folder of its own, start a server on it that nobody else can reach, and audit the books in it.
+test_restore() {
+    has_backups || die "Backups are not set up on this machine." "Set BACKUP_TYPE in $CONF_FILE and run: deploy.sh install"
+    local began folder=/var/lib/pgbackrest/restore-test
+    began=$(date +%s)
+    if restore_beside "$folder"; then
+        note_state restore-test true "$began" "$(du -sb "$folder" | cut -f1)"
+        say "The newest backup is restored and its books are right: $(($(date +%s) - began)) s."
+    else
+        note_state restore-test false "$began" 0
+        clean_restore_test "$folder"
+        die "The backup could not be proved." "Treat this as having no backup until it passes: journalctl -u parking-restore-test"
+    fi
+    clean_restore_test "$folder"
+}
+
+clean_restore_test() {
+    local bin
+    bin=/usr/lib/postgresql/$(postgresql_version)/bin
+    (cd / && runuser -u postgres -- "$bin/pg_ctl" -D "$1" -m immediate stop >/dev/null 2>&1) || true
+    rm -rf "$1"
+}
+
+restore_beside() {
+    local folder=$1 bin
+    bin=/usr/lib/postgresql/$(postgresql_version)/bin
+    clean_restore_test "$folder"
+    install -d -m 700 -o postgres -g postgres "$folder" || return 1
+    # archive-mode=off: a copy must never write into the archive of the original.
+    pgbackrest_as_postgres restore --pg1-path="$folder" --archive-mode=off --no-delta --type=default || return 1
+    (cd / && runuser -u postgres -- "$bin/pg_ctl" -D "$folder" -w -t 600 -l "$folder/restore.log" -o "$(restored_server_options "$folder")" start) >/dev/null || return 1
+    local tries
+    for tries in $(seq 300); do
+        [ "$(restored_sql "SELECT pg_is_in_recovery()" 2>/dev/null)" = f ] && break
+        sleep 1
+    done
+    say "Restored after $tries s of replay: $(restored_sql "SELECT count(*) FROM bookings_booking") bookings, the newest of $(restored_sql "SELECT max(created_at) FROM bookings_booking")."
+    in_release "$HOME_DIR/releases/$(live_release)" "$APP_USER" "DATABASE_URL=postgres://$APP_USER@/parking?host=/run/postgresql&port=5499" -- audit_books
+}
+
+restored_sql() { (cd / && runuser -u postgres -- psql --no-psqlrc -qtAX -h /run/postgresql -p 5499 -d parking -c "$1"); }
+
+restored_server_options() {
+    local version
+    version=$(postgresql_version)
+    printf -- '-c config_file=/etc/postgresql/%s/main/postgresql.conf -c data_directory=%s -c hba_file=/etc/postgresql/%s/main/pg_hba.conf -c port=5499 -c listen_addresses= -c archive_mode=off -c shared_buffers=64MB -c external_pid_file=' \
+        "$version" "$1" "$version"
+}
+
+# Replace the database by the backup, to its last change or to a moment. The old one is kept beside it.
+restore_database() {
+    has_backups || die "Backups are not set up on this machine." "Set BACKUP_TYPE in $CONF_FILE and run: deploy.sh install"
+    local target=$1 version folder old answer=${PARKING_RESTORE_CONFIRMED:-} type=()
+    version=$(postgresql_version)
+    folder=/var/lib/postgresql/$version/main
+    if [ -n "$target" ]; then
+        date -d "$target" >/dev/null 2>&1 || die "\"$target\" is no time." 'Write it like "2026-11-26 14:05:00+00".'
+        type=(--type=time "--target=$target" --target-action=promote)
+    fi
+    if [ "$answer" != yes ]; then
+        say "This ends the site for some minutes and replaces its database by the backup${target:+ as of $target}."
+        say "What happened after that is lost here; the providers' side of it comes back by reconciliation. The old database is kept."
+        read -r -p 'Type "replace" to go on: ' answer </dev/tty || true
+        [ "$answer" = replace ] || die "Nothing was changed." "Type the word to go on."
+    fi
+    step "Site and workers stop"
+    # shellcheck disable=SC2046
+    systemctl stop $(worker_units) parking-metrics.service "parking-web@blue.service" "parking-web@green.service" "parking-web@blue.socket" "parking-web@green.socket" 2>/dev/null || true
+    systemctl stop "postgresql@$version-main" 2>/dev/null || true
+    done_step
+    step "Restore${target:+ as of $target}"
+    if [ -d "$folder" ]; then
+        old=$folder.before-$(date -u +%Y%m%d-%H%M%S)
+        mv "$folder" "$old"
+    fi
+    install -d -m 700 -o postgres -g postgres "$folder"
+    pgbackrest_as_postgres restore --no-delta "${type[@]}"
+    systemctl start "postgresql@$version-main"
+    local tries
+    for tries in $(seq 3600); do
+        [ "$(sql --dbname postgres --command 'SELECT pg_is_in_recovery()' 2>/dev/null)" = f ] && break
+        sleep 1
+    done
+    done_step "replayed within $tries s${old:+; the old database is $old}"
+    step "Site and workers start"
+    local slot
+    for slot in "${SLOTS[@]}"; do systemctl start "parking-web@$slot.socket"; done
+    systemctl start "parking-web@$(live_slot).service"
+    # shellcheck disable=SC2046
+    systemctl start $(worker_units) parking-metrics.service
+    done_step
+    say "Now: deploy.sh manage reconcile, then deploy.sh manage audit_books."
+}

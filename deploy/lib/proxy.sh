@@ -1,0 +1,120 @@
+# nginx and the certificate.
+# shellcheck shell=bash
+
+NGINX=/etc/nginx/parking
+
+hosts() {
+    local host
+    for host in $(setting ALLOWED_HOSTS | tr ',' ' '); do printf '%s ' "$host"; done
+}
+
+configure_nginx() {
+    has_role proxy || has_role web || return 0
+    step "nginx"
+    local changed=no stapling=off names pattern trusted="" address proto=https
+    names=$(hosts)
+    names=${names% }
+    [ -n "$names" ] || die "ALLOWED_HOSTS is not set." "Name the hosts that you serve in $ENV_FILE, such as ALLOWED_HOSTS=parking.example.com"
+    pattern=${names//./\\.}
+    pattern=${pattern// /|}
+    install -d -m 755 "$NGINX" /var/lib/parking-acme
+    install -d -m 700 -o www-data -g root /var/cache/nginx /var/cache/nginx/parking
+    for address in $BALANCERS; do trusted+="    set_real_ip_from $address;"$'\n'; done
+    [ -z "$trusted" ] || trusted+="    real_ip_header X-Real-IP;"$'\n'
+    if has_role proxy; then
+        make_first_certificate
+        if openssl x509 -in "$ETC/tls/fullchain.pem" -noout -ocsp_uri 2>/dev/null | grep -q .; then stapling=on; fi
+    fi
+    has_role proxy && proto="\$scheme"
+    has_role proxy || proto="https"
+    write_nginx nginx.conf /etc/nginx/nginx.conf "STAPLING=$stapling" "REQUESTS_PER_SECOND=$REQUESTS_PER_SECOND"
+    write_nginx doors.conf "$NGINX/doors.conf" "REQUESTS_BURST=$REQUESTS_BURST"
+    write_nginx proxy.conf "$NGINX/proxy.conf" "PROTO=$proto"
+    if has_role proxy; then
+        write_nginx site.conf "$NGINX/site.conf" "HOSTS=$names" "HOSTS_PATTERN=$pattern" "TRUSTED=$trusted"
+    else
+        [ -n "$WEB_LISTEN" ] || die "WEB_LISTEN is not set." "A web machine without the role proxy needs a private address to listen at: $CONF_FILE"
+        write_nginx web.conf "$NGINX/site.conf" "WEB_LISTEN=$WEB_LISTEN" "TRUSTED=$trusted"
+    fi
+    [ -f "$NGINX/upstream.conf" ] || write_upstream "$(live_slot)"
+    rm -f /etc/nginx/sites-enabled/default
+    nginx -t 2>/run/parking-nginx.test || { cat /run/parking-nginx.test >&2; die "nginx does not take its configuration." "See above. Nothing was reloaded."; }
+    install -d /etc/systemd/system/nginx.service.d
+    write_file /etc/systemd/system/nginx.service.d/parking.conf 644 root:root <<'TEXT' && systemctl daemon-reload
+[Service]
+Restart=always
+RestartSec=1
+LimitNOFILE=32768
+NoNewPrivileges=yes
+ProtectHome=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+ProtectControlGroups=yes
+PrivateTmp=yes
+TEXT
+    systemctl enable --quiet nginx 2>/dev/null || true
+    if ! systemctl is-active --quiet nginx; then systemctl start nginx; elif [ "$changed" = yes ]; then systemctl reload nginx; fi
+    done_step
+}
+
+# write_nginx TEMPLATE PATH NAME=VALUE...; sets `changed` of the caller.
+write_nginx() {
+    local template=$1 path=$2
+    shift 2
+    if fill "$@" <"$DEPLOY/nginx/$template" | write_file "$path" 644 root:root; then changed=yes; fi
+}
+
+# write_upstream SLOT: whom nginx asks. On a balancer: the web machines.
+write_upstream() {
+    local servers="" host
+    if has_role web; then
+        servers="server unix:/run/parking-web/${1:-blue}.sock fail_timeout=0;"
+    else
+        for host in $WEB_HOSTS; do servers+="server $host max_fails=2 fail_timeout=5s; "; done
+    fi
+    printf 'upstream parking {\n    zone parking 64k;\n    %s\n}\n' "$servers" | write_file "$NGINX/upstream.conf" 644 root:root
+}
+
+# nginx cannot start without a certificate, and Let's Encrypt asks through nginx: so the first is self-signed.
+make_first_certificate() {
+    local host
+    host=$(site_host)
+    install -d -m 750 "$ETC/tls"
+    if [ -n "$TLS_CERTIFICATE" ]; then
+        [ -r "$TLS_CERTIFICATE" ] && [ -r "$TLS_KEY" ] || die "TLS_CERTIFICATE or TLS_KEY cannot be read." "Set both paths in $CONF_FILE, or neither."
+        ln -sfn "$TLS_CERTIFICATE" "$ETC/tls/fullchain.pem"
+        ln -sfn "$TLS_KEY" "$ETC/tls/privkey.pem"
+        rm -f "$ETC/tls/self-signed"
+        return 0
+    fi
+    [ ! -e "$ETC/tls/fullchain.pem" ] || return 0
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 -subj "/CN=$host" -addext "subjectAltName=DNS:$host" \
+        -keyout "$ETC/tls/privkey.pem" -out "$ETC/tls/fullchain.pem" 2>/dev/null
+    touch "$ETC/tls/self-signed"
+}
+
+# Let's Encrypt's certificate, and its renewal. Without one (the domain does not point here yet) the self-signed one stays, and it is said.
+get_certificate() {
+    has_role proxy || return 0
+    [ -z "$TLS_CERTIFICATE" ] || return 0
+    local host names=() name email server=()
+    host=$(site_host)
+    systemctl enable --quiet --now certbot.timer 2>/dev/null || true
+    if [ -d "/etc/letsencrypt/live/$host" ] && [ ! -e "$ETC/tls/self-signed" ]; then return 0; fi
+    step "Certificate for $host"
+    for name in $(hosts); do names+=(--domain "$name"); done
+    email=${ACME_EMAIL:-$(setting SUPPORT_EMAIL)}
+    [ -z "$ACME_SERVER" ] || server=(--server "$ACME_SERVER")
+    # The hook is kept with the certificate, so each renewal runs it.
+    if certbot certonly --non-interactive --quiet --agree-tos --email "$email" --webroot --webroot-path /var/lib/parking-acme --cert-name "$host" \
+        --key-type ecdsa "${names[@]}" "${server[@]}" --deploy-hook "systemctl reload nginx" >/var/log/parking-certificate.log 2>&1; then
+        ln -sfn "/etc/letsencrypt/live/$host/fullchain.pem" "$ETC/tls/fullchain.pem"
+        ln -sfn "/etc/letsencrypt/live/$host/privkey.pem" "$ETC/tls/privkey.pem"
+        rm -f "$ETC/tls/self-signed"
+        systemctl reload nginx
+        done_step "$(openssl x509 -in "$ETC/tls/fullchain.pem" -noout -enddate | cut -d= -f2)"
+    else
+        tail -5 /var/log/parking-certificate.log >&2
+        warn "Let's Encrypt gave no certificate for $host; the self-signed one stays, which browsers refuse. Point the domain here, open port 80, and run install again."
+    fi
+}

@@ -1,0 +1,325 @@
+# A release: built and proved beside the live one, switched to in one reload of nginx, watched, and taken back if it is wrong.
+# shellcheck shell=bash
+
+RELEASES=$HOME_DIR/releases
+
+# Name a release by when it was made and from what.
+release_name() {
+    local version=unversioned
+    if git -C "$1" rev-parse --is-inside-work-tree >/dev/null 2>&1; then
+        version=$(git -C "$1" -c safe.directory='*' rev-parse --short=10 HEAD)
+    fi
+    printf '%s-%s' "$(date -u +%Y%m%d-%H%M%S)" "$version"
+}
+
+release() {
+    local source=$1 name folder began
+    source=$(readlink -f "$source")
+    if [ ! -f "$source/manage.py" ] || [ ! -f "$source/requirements.txt" ]; then
+        die "$source is no checkout of the platform." "Name the folder that holds manage.py: deploy.sh release /path/to/checkout"
+    fi
+    [ -f "$ENV_FILE" ] || die "This machine is not installed yet." "Run: $DEPLOY/deploy.sh install"
+    began=$(date +%s%N)
+    name=$(release_name "$source")
+    folder=$RELEASES/$name
+    say "Release $name, while $(live_release || true) serves"
+    build "$source" "$folder"
+    prove "$folder" || give_up "$folder" "It was never live."
+    migrate "$folder" || give_up "$folder" "The database has the old schema, or steps of the new one that the old version can live with."
+    if has_role web; then
+        start_beside "$folder" || give_up "$folder" "It was never live."
+    fi
+    switch_to "$name"
+    if ! watch_live; then
+        warn "The new release does not hold: the old one returns."
+        return_to_previous
+        mark_failed "$folder"
+        die "Release $name was taken back after the switch." "Its logs: journalctl -u 'parking-*' --since '-10 min'"
+    fi
+    forget_old_releases
+    say "Live: $name, after $(seconds_since "$began") s."
+}
+
+# Copy what is committed, make its environment from the pinned hashes, and its static files.
+build() {
+    local source=$1 folder=$2
+    step "Build"
+    install -d -m 755 "$folder"
+    if git -C "$source" -c safe.directory='*' rev-parse --is-inside-work-tree >/dev/null 2>&1; then
+        git -C "$source" -c safe.directory='*' archive HEAD | tar --extract --directory="$folder"
+    else
+        rsync --archive --exclude=.venv --exclude=var --exclude=.git "$source/" "$folder/"
+    fi
+    chown -R root:root "$folder"
+    chmod -R u=rwX,go=rX "$folder"
+    ln -s "$ENV_FILE" "$folder/.env"
+    local python
+    for python in python3.13 python3.12 python3.11 python3; do
+        if command -v "$python" >/dev/null && "$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))'; then break; fi
+    done
+    "$python" -m venv "$folder/.venv"
+    install -d -m 755 /var/cache/parking
+    if ! PIP_CACHE_DIR=/var/cache/parking/pip "$folder/.venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: \
+        --requirement "$folder/requirements.txt" >"$folder/pip.log" 2>&1; then
+        tail -15 "$folder/pip.log" >&2
+        give_up "$folder" "The packages could not be installed; see above."
+    fi
+    # A hardened process may not write beside its code, so it is compiled here.
+    "$folder/.venv/bin/python" -m compileall -q -j 0 "$folder" -x '/lab/|/tests/' >/dev/null 2>&1 || true
+    printf 'RELEASE=%s\nSTATIC_ROOT=%s\nVAR_DIR=%s\n' "$(basename "$folder")" "$folder/static-root" "$STATE" >"$folder/release.env"
+    done_step
+}
+
+prove() {
+    local folder=$1
+    step "Prove: settings, static files"
+    if ! in_release "$folder" "$APP_USER" -- check --deploy --fail-level WARNING >"$folder/check.log" 2>&1; then
+        cat "$folder/check.log" >&2
+        say "  Each line above names a setting of $ENV_FILE, and what to write there." >&2
+        return 1
+    fi
+    install -d -m 755 -o "$APP_USER" "$folder/static-root"
+    if ! in_release "$folder" "$APP_USER" -- collectstatic --no-input --verbosity 0 >"$folder/static.log" 2>&1; then
+        tail -5 "$folder/static.log" >&2
+        return 1
+    fi
+    # Names hold a hash of their content, so files of all releases lie together: a page of the old one still finds its own.
+    rsync --archive --ignore-existing --chown=root:root --chmod=D755,F644 --exclude=staticfiles.json "$folder/static-root/" /var/lib/parking-static/ || return 1
+    chown -R root:root "$folder/static-root"
+    chmod -R u=rwX,go=rX "$folder/static-root"
+    done_step
+}
+
+owner_database() {
+    local url
+    url=$(setting DATABASE_URL)
+    if [ -n "$OWNER_DATABASE_URL" ]; then printf '%s' "$OWNER_DATABASE_URL"; else printf '%s' "${url/\/\/$APP_USER@/\/\/$OWNER@}"; fi
+}
+
+# The old version goes on serving meanwhile, so a lock is waited for briefly and the step tried again: nobody queues behind a migration.
+migrate() {
+    local folder=$1 pending try user=$OWNER database
+    if ! has_role database && [ -z "$OWNER_DATABASE_URL" ]; then
+        # Another machine migrates; this one must not go live before it has.
+        if ! in_release "$folder" "$APP_USER" -- migrate --check >"$folder/migrate.log" 2>&1; then
+            say "  The database lacks migrations of this version. Release first on the machine that has them (the role database, or OWNER_DATABASE_URL)." >&2
+            return 1
+        fi
+        return 0
+    fi
+    step "Migrate"
+    database=$(owner_database)
+    pending=$(in_release "$folder" "$user" "DATABASE_URL=$database" -- showmigrations --plan 2>"$folder/migrate.log" | grep -c '^\[ \]' || true)
+    if [ "$pending" = 0 ] && ! grep -q . "$folder/migrate.log"; then
+        done_step "nothing to do"
+        return 0
+    fi
+    if [ -n "$(live_release)" ] && has_backups; then
+        pgbackrest_as_postgres backup --type=incr || { say "  The backup before the migration failed; nothing was migrated." >&2; return 1; }
+    fi
+    for try in 1 2 3 4 5; do
+        if in_release "$folder" "$user" "DATABASE_URL=$database" "PGOPTIONS=-c lock_timeout=4s" -- prepare_database >"$folder/migrate.log" 2>&1; then
+            done_step "$pending steps, try $try"
+            return 0
+        fi
+        grep -q 'lock timeout' "$folder/migrate.log" || break
+        say "  A lock was not free within 4 s; once more."
+        sleep 3
+    done
+    tail -8 "$folder/migrate.log" >&2
+    return 1
+}
+
+start_beside() {
+    local folder=$1 slot
+    slot=$(idle_slot)
+    step "Start beside the live one ($slot)"
+    ln -sfn "$folder" "$HOME_DIR/slots/$slot"
+    systemctl restart "parking-web@$slot.service" 2>/dev/null || true
+    if answers "$slot" "$HEALTH_SECONDS"; then
+        done_step
+    else
+        journalctl --unit "parking-web@$slot.service" --since "@$((STEP_BEGAN / 1000000000))" --no-pager --output=cat 2>/dev/null | tail -15 >&2
+        systemctl stop "parking-web@$slot.service" 2>/dev/null || true
+        return 1
+    fi
+}
+
+# ask SLOT PATH: the status of one request, as nginx would make it.
+ask() {
+    curl --silent --output /run/parking-answer --write-out '%{http_code}' --max-time 10 --unix-socket "/run/parking-web/$1.sock" \
+        --header "Host: $(site_host)" --header "X-Forwarded-Proto: https" --header "X-Real-IP: 127.0.0.1" "http://$(site_host)$2" 2>/dev/null || true
+}
+
+# The gate: alive, every part well, and each kind of page right, three times in a row.
+answers() {
+    local slot=$1 until=$(($(date +%s) + $2)) path code good=0
+    while [ "$(date +%s)" -lt "$until" ]; do
+        for path in /health /api/health / /api/airports /accounts/login/ /api/schema /admin/login/; do
+            code=$(ask "$slot" "$path")
+            case $path:$code in
+                *:200 | /admin/login/:302) ;;
+                *)
+                    good=0
+                    GATE="$path answers $code: $(head -c 300 /run/parking-answer 2>/dev/null | tr -d '\n' || true)"
+                    sleep 1
+                    continue 2
+                    ;;
+            esac
+        done
+        good=$((good + 1))
+        [ "$good" -lt 3 ] || return 0
+    done
+    say "  $GATE" >&2
+    return 1
+}
+
+# From here on it is live. nginx's reload lets old connections end on the old one.
+switch_to() {
+    local name=$1 slot unit
+    step "Switch"
+    if [ -n "$(live_release)" ] && [ "$(live_release)" != "$name" ]; then ln -sfn "$RELEASES/$(live_release)" "$HOME_DIR/previous"; fi
+    ln -sfn "$RELEASES/$name" "$HOME_DIR/current"
+    if has_role web; then
+        slot=$(idle_slot)
+        switch_slot "$slot"
+    fi
+    if has_role worker; then
+        provision
+        restart_workers
+    fi
+    done_step
+}
+
+switch_slot() {
+    local old
+    old=$(live_slot)
+    write_upstream "$1" || true
+    nginx -t 2>/dev/null
+    systemctl reload nginx
+    ln -sfn "$HOME_DIR/slots/$1" "$HOME_DIR/live-slot"
+    # What runs at boot is the live one only.
+    systemctl enable --quiet "parking-web@$1.service" 2>/dev/null || true
+    LEFT_SLOT=$old
+}
+
+# The old web processes end once nobody is left on them: nginx's old workers finish what they have.
+retire_left_slot() {
+    [ -n "${LEFT_SLOT:-}" ] || return 0
+    sleep 2
+    systemctl stop "parking-web@$LEFT_SLOT.service" 2>/dev/null || true
+    systemctl disable --quiet "parking-web@$LEFT_SLOT.service" 2>/dev/null || true
+    systemctl start "parking-web@$LEFT_SLOT.socket" 2>/dev/null || true
+    LEFT_SLOT=""
+}
+
+restart_workers() {
+    local unit
+    for unit in $(worker_units); do systemctl restart --no-block "$unit"; done
+    systemctl restart --no-block parking-metrics.service 2>/dev/null || true
+}
+
+# Rows that the providers' libraries want before the first webhook. Idempotent; a provider that is down stops no release.
+provision() {
+    manage provision_stripe >/run/parking-provision.log 2>&1 ||
+        warn "provision_stripe did not succeed: $(tail -1 /run/parking-provision.log)"
+}
+
+# For WATCH_SECONDS: the site goes on answering, and no worker stops or starts again by itself.
+watch_live() {
+    local until unit restarts slot bad=0
+    step "Watch for $WATCH_SECONDS s"
+    until=$(($(date +%s) + WATCH_SECONDS))
+    slot=$(live_slot)
+    declare -A seen=()
+    sleep 2
+    for unit in $(worker_units); do seen[$unit]=$(systemctl show --property=NRestarts --value "$unit"); done
+    while [ "$(date +%s)" -lt "$until" ]; do
+        if has_role web && [ "$(ask "$slot" /health)" != 200 ]; then bad=$((bad + 1)); fi
+        for unit in $(worker_units); do
+            restarts=$(systemctl show --property=NRestarts --value "$unit")
+            if [ "$restarts" != "${seen[$unit]}" ] || systemctl is-failed --quiet "$unit"; then
+                journalctl --unit "$unit" --no-pager --output=cat --lines=12 >&2
+                say "  $unit does not stay up." >&2
+                return 1
+            fi
+        done
+        if [ "$bad" -ge 3 ]; then
+            say "  /health failed $bad times." >&2
+            return 1
+        fi
+        sleep 1
+    done
+    if has_role web && ! answers "$slot" 15; then return 1; fi
+    retire_left_slot
+    done_step
+}
+
+return_to_previous() {
+    local name
+    [ -L "$HOME_DIR/previous" ] || return 1
+    name=$(basename "$(readlink "$HOME_DIR/previous")")
+    ln -sfn "$RELEASES/$name" "$HOME_DIR/current"
+    if has_role web; then
+        if [ -n "${LEFT_SLOT:-}" ] && systemctl is-active --quiet "parking-web@$LEFT_SLOT.service"; then
+            switch_slot "$LEFT_SLOT"
+            retire_left_slot
+        else
+            start_beside "$RELEASES/$name" || return 1
+            switch_slot "$(idle_slot)"
+            retire_left_slot
+        fi
+    fi
+    if has_role worker; then restart_workers; fi
+}
+
+rollback() {
+    local from to began
+    began=$(date +%s%N)
+    from=$(live_release)
+    [ -L "$HOME_DIR/previous" ] || die "There is no release before this one." "deploy.sh status lists what is here."
+    to=$(basename "$(readlink "$HOME_DIR/previous")")
+    [ "$to" != "$from" ] || die "The release before this one is not here any more." "Release it again: deploy.sh release FOLDER"
+    say "Back from $from to $to"
+    return_to_previous || die "$to does not start either." "$from goes on serving. See: journalctl -u 'parking-web@*'"
+    ln -sfn "$RELEASES/$from" "$HOME_DIR/previous"
+    say "Live: $to, after $(seconds_since "$began") s. \`deploy.sh rollback\` again returns to $from."
+}
+
+mark_failed() {
+    touch "$1/FAILED"
+    rm -rf "$1/.venv" "$1/static-root"
+}
+
+# give_up FOLDER WHAT-IS-SO
+give_up() {
+    mark_failed "$1"
+    die "The release $(basename "$1") was given up${STEP:+ at: $STEP}. $2" "$(live_release | sed 's/^$/Nothing/') serves as before. What it said is kept in $1/*.log"
+}
+
+forget_old_releases() {
+    local name kept=0
+    for name in $(find "$RELEASES" -mindepth 1 -maxdepth 1 -printf '%f\n' | sort -r); do
+        if [ -e "$RELEASES/$name/FAILED" ]; then
+            [ "$(find "$RELEASES/$name" -maxdepth 0 -mtime +7)" = "" ] || rm -rf "${RELEASES:?}/$name"
+            continue
+        fi
+        kept=$((kept + 1))
+        [ "$kept" -gt "$KEEP_RELEASES" ] || continue
+        [ "$name" = "$(live_release)" ] || [ "$name" = "$(basename "$(readlink "$HOME_DIR/previous" 2>/dev/null || true)")" ] || rm -rf "${RELEASES:?}/$name"
+    done
+}
+
+# Web and workers anew, the web by way of the other slot: nobody waits.
+restart_all() {
+    local name
+    name=$(live_release)
+    [ -n "$name" ] || die "Nothing is live on this machine yet." "Run: $DEPLOY/deploy.sh install"
+    if has_role web; then
+        start_beside "$RELEASES/$name" || die "It does not start again." "The running one goes on."
+        switch_slot "$(idle_slot)"
+        retire_left_slot
+    fi
+    if has_role worker; then restart_workers; fi
+    say "Restarted."
+}
