@@ -10,13 +10,14 @@ PYTHON ?= $(shell for candidate in python3.13 python3.12 python3.11 python3 pyth
 RUN = .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench chaos lint lock
+.PHONY: help demo test bench chaos lab lint lock
 
 help: ## list the targets
 	@echo "make demo     the whole site on http://127.0.0.1:$(PORT), sandbox on :$(SANDBOX_PORT); change with PORT= SANDBOX_PORT="
 	@echo "make test     every test that needs no extra system package"
 	@echo "make bench    holds, searches and campaign messages per second, beside their limits"
 	@echo "make chaos    break it on purpose and compare the books; SCHEDULES= SEED= ONLY= LANES= choose"
+	@echo "make lab      rehearse the deployment on a clean Debian in a container; root; LAB=--short for less"
 	@echo "make lint     style, types, floors"
 	@echo "make lock     pin the requirements anew, with hashes"
 
@@ -38,13 +39,16 @@ LANES ?= 1
 chaos: .venv/ready-dev
 	@exec $(RUN) -m bench.chaos --schedules $(SCHEDULES) --seed $(SEED) --lanes $(LANES) $(if $(ONLY),--only $(ONLY))
 
+lab: .venv/ready-dev
+	@exec $(RUN) -m deploy.lab $(LAB)
+
 lint: .venv/ready-dev
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy .
 	@.venv/bin/lint-imports
 	@.venv/bin/djlint --lint --quiet templates
-	@.venv/bin/shellcheck .ci/run
+	@.venv/bin/shellcheck .ci/run deploy/deploy.sh deploy/lib/*.sh
 
 .venv/ready-dev: requirements-dev.txt requirements.txt
 	@$(if $(PYTHON),,$(error No Python 3.11, 3.12 or 3.13 found. Install one, or name it: make test PYTHON=/path/to/python3))"$(PYTHON)" parking_site/install.py requirements-dev.txt

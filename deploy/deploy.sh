@@ -48,8 +48,8 @@ main() {
         install) locked; install_server ;;
         release) locked; release "${1:-$SOURCE}" ;;
         rollback) locked; rollback ;;
-        check) preflight ;;
-        status) show_status ;;
+        check) preflight || exit 1 ;;
+        status) show_status || exit 1 ;;
         logs) show_logs "$@" ;;
         restart) locked; restart_all ;;
         nginx-test) nginx -t ;;

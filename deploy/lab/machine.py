@@ -22,7 +22,12 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 OUTSIDE = "10.77.0.3"  # the world: customers, providers, the certificate authority
 RESOLVER = "10.0.2.3"  # slirp4netns's
 # What a server at any hoster brings along, so that packages come from where this machine gets its own.
-PACKAGE_SOURCES = ("/etc/apt/sources.list", "/etc/apt/sources.list.d/debian.sources", "/etc/pip.conf", "/etc/xdg/pip")
+PACKAGE_SOURCES = (
+    "/etc/apt/sources.list",
+    "/etc/apt/sources.list.d/debian.sources",
+    "/etc/pip.conf",
+    "/etc/xdg/pip",
+)
 LOCAL_PACKAGES = ("/etc/ssl/certs/ca-certificates.crt", "/opt/wheels", "/opt/pypi", "/opt/pypi-more")
 
 
@@ -31,9 +36,18 @@ class Failed(Exception):
 
 
 def run(*command: str, check: bool = True, **more: object) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=more.pop("stdin", subprocess.DEVNULL), **more)  # type: ignore[call-overload] # noqa: S603
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=more.pop("stdin", subprocess.DEVNULL),
+        **more,
+    )  # type: ignore[call-overload] # noqa: S603
     if check and done.returncode:
-        raise Failed(f"{' '.join(command[:6])} ... ended with {done.returncode}:\n{(done.stdout + done.stderr)[-3000:]}")
+        raise Failed(
+            f"{' '.join(command[:6])} ... ended with {done.returncode}:\n{(done.stdout + done.stderr)[-3000:]}"
+        )
     return done
 
 
@@ -53,6 +67,8 @@ def base(folder: Path, release: str = "bookworm") -> Path:
             shutil.copy(source, root / source[1:])
     if (root / "etc/apt/sources.list.d/debian.sources").exists():
         (root / "etc/apt/sources.list").write_text("")
+    # The lab's disk need not survive a power cut during the installation of packages.
+    (root / "etc/dpkg/dpkg.cfg.d/lab").write_text("force-unsafe-io\n")
     with (root / "etc/systemd/system.conf").open("a") as settings:
         settings.write("DefaultTimeoutStartSec=60s\n")
     (root / ".complete").touch()
@@ -75,7 +91,9 @@ class World:
         run("ip", "-n", self.name, "link", "set", "lo", "up")
         folder = Path("/etc/netns") / self.name
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "hosts").write_text("127.0.0.1 localhost\n" + "".join(f"{address} {host}\n" for host, address in hosts.items()))
+        (folder / "hosts").write_text(
+            "127.0.0.1 localhost\n" + "".join(f"{address} {host}\n" for host, address in hosts.items())
+        )
         (folder / "resolv.conf").write_text("")
 
     def command(self, *command: str) -> list[str]:
@@ -88,7 +106,12 @@ class World:
         """Start a program in the world; it ends with the lab."""
         with log.open("ab") as output:
             child = subprocess.Popen(  # noqa: S603 - our own programs
-                self.command(*command), stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=env, start_new_session=True
+                self.command(*command),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=env,
+                start_new_session=True,
             )
         self.children.append(child)
         return child
@@ -163,7 +186,9 @@ class Machine:
                     if inner:
                         return inner
             if self.init is not None and self.init.poll() is not None:
-                raise Failed(f"The machine did not boot:\n{(self.folder / 'console.log').read_text()[-2000:]}")
+                raise Failed(
+                    f"The machine did not boot:\n{(self.folder / 'console.log').read_text()[-2000:]}"
+                )
             time.sleep(0.05)
         raise Failed("The machine's first process was not found.")
 
@@ -205,9 +230,24 @@ class Machine:
     def enter(self, *command: str, env: dict[str, str] | None = None) -> list[str]:
         given = [f"{name}={value}" for name, value in (env or {}).items()]
         # A clean environment: this machine's certificate variables would break pip inside.
-        return ["nsenter", "-t", str(self.leader), "-a", "--", "env", "-i", f"PATH={PATH}", "HOME=/root", "LANG=C.UTF-8", *given, *command]
+        return [
+            "nsenter",
+            "-t",
+            str(self.leader),
+            "-a",
+            "--",
+            "env",
+            "-i",
+            f"PATH={PATH}",
+            "HOME=/root",
+            "LANG=C.UTF-8",
+            *given,
+            *command,
+        ]
 
-    def run(self, *command: str, check: bool = True, env: dict[str, str] | None = None, **more: object) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *command: str, check: bool = True, env: dict[str, str] | None = None, **more: object
+    ) -> subprocess.CompletedProcess[str]:
         return run(*self.enter(*command, env=env), check=check, **more)
 
     def shell(self, script: str, *, check: bool = True, env: dict[str, str] | None = None) -> str:

@@ -36,7 +36,7 @@ show_status() {
         fi
     fi
     for name in backup restore-test; do
-        [ ! -f "$STATE/state/$name.json" ] || printf '%s: %s\n' "$name" "$(cat "$STATE/state/$name.json")"
+        [ ! -f "/var/lib/parking/state/$name.json" ] || printf '%s: %s\n' "$name" "$(cat "/var/lib/parking/state/$name.json")"
     done
     return "$worst"
 }
