@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -602,6 +603,7 @@ def main() -> int:
     parser.add_argument("--short", action="store_true", help="fewer ports, no testssl")
     parser.add_argument("--pause", action="store_true", help="keep the machine running after a failure")
     asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     missing = [
         name
         for name in ("debootstrap", "systemd-nspawn", "slirp4netns", "nginx", "pebble", "curl", "ip")

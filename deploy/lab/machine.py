@@ -160,6 +160,9 @@ class Machine:
         """Boot, and connect to the world and to the package sources; return how many seconds the boot took."""
         began = time.monotonic()
         binds = [f"--bind-ro={path}" for path in LOCAL_PACKAGES if Path(path).exists()]
+        packages = self.folder.parent.parent / "apt-cache"  # Debian's files need not be fetched for each rehearsal
+        packages.mkdir(exist_ok=True)
+        binds.append(f"--bind={packages}:/var/cache/apt/archives")
         with (self.folder / "console.log").open("ab") as console:
             self.init = subprocess.Popen(  # noqa: S603 - our own container
                 [

@@ -23,6 +23,7 @@ configure_backups() {
         printf 'compress-type=lz4\nstart-fast=y\ndelta=y\nprocess-max=2\narchive-async=y\nspool-path=/var/spool/pgbackrest\nlog-level-console=warn\nlog-level-file=info\n'
         printf '\n[global:archive-push]\nprocess-max=1\n\n[parking]\npg1-path=/var/lib/postgresql/%s/main\npg1-socket-path=/run/postgresql\n' "$version"
     } | write_file /etc/pgbackrest.conf 640 postgres:postgres || true
+    [ "$BACKUP_TYPE" != posix ] || install -d -m 750 -o postgres -g postgres "$(backup_option path)"
     pgbackrest_as_postgres stanza-create >/dev/null
     pgbackrest_as_postgres check
     done_step

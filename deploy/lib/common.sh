@@ -41,6 +41,7 @@ seconds_since() {
 }
 
 failed_line() {
+    [ "$BASH_SUBSHELL" -eq 0 ] || return 0
     # $BASH_COMMAND may hold secrets (an assignment of a variable), so only its first word is named.
     local word=${BASH_COMMAND%% *}
     printf '\nerror: "%s" failed (line %s of %s)%s.\n' "${word%%=*}" "${BASH_LINENO[0]}" "${BASH_SOURCE[1]##*/}" "${STEP:+ during: $STEP}" >&2
