@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.utils import timezone
+from django.utils.decorators import method_decorator
 from django.utils.translation import gettext_lazy as _
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -27,6 +28,7 @@ from bookings.services.quote import quote_stay
 from foundation.api import CursorPagination, idempotent, limit_rate, query_of, valid
 from foundation.errors import InvalidInput, NotFound
 from foundation.languages import language_of
+from foundation.shared_cache import shared_for
 
 OFFERS_PER_PAGE = 20
 SORT_KEYS: dict[str, Callable[[queries.Offer], Any]] = {
@@ -69,6 +71,7 @@ class PublicView(APIView):
     permission_classes = [AllowAny]
 
 
+@method_decorator(shared_for(60), name="dispatch")
 class AirportsView(PublicView):
     @extend_schema(responses={200: s.AirportAnswer(many=True)}, tags=["search"])
     def get(self, request: Request) -> Response:
@@ -77,6 +80,7 @@ class AirportsView(PublicView):
         return Response([s.airport_body(airport) for airport in airports])
 
 
+@method_decorator(shared_for(15), name="dispatch")
 class SearchView(PublicView):
     @extend_schema(parameters=[s.SearchQuery], responses={200: s.SearchAnswer}, tags=["search"])
     def get(self, request: Request) -> Response:

@@ -20,8 +20,10 @@ from bookings.models import Airport, CarPark
 from bookings.pages.forms import SearchForm, first_search, search_data
 from bookings.pages.promo import remember_promo_code
 from foundation.errors import DomainError
+from foundation.shared_cache import shared_for
 
-LAST_SEARCH = "last_search"
+# Prices and spaces may be so old on a page; the hold looks at what is true.
+SHARED_SECONDS = 15
 SORTS = {
     "price": _("Price, lowest first"),
     "transfer": _("Transfer, quickest first"),
@@ -37,27 +39,21 @@ class HtmxRequest(HttpRequest):
     htmx: HtmxDetails
 
 
+@shared_for(SHARED_SECONDS)
 @require_safe
 def home(request: HttpRequest) -> HttpResponse:
-    """Show the search form, filled with the visitor's last search or with a week's stay."""
+    """Show the search form, filled with a week's stay; the script fills in this browser's last search."""
     remember_promo_code(request)
     airports = list(Airport.objects.filter(is_active=True).order_by("name"))
     wanted = (request.GET.get("airport") or "").upper()[:3]
-    initial: dict[str, str] = {}
-    last = request.session.get(LAST_SEARCH)
-    if last:
-        initial, _offsets = search_data(last)
-    chosen = next((item for item in airports if item.iata == (wanted or initial.get("airport"))), None)
-    if not initial or _is_past(initial):
-        initial = first_search(chosen.zone if chosen else timezone.get_current_timezone())
+    chosen = next((item for item in airports if item.iata == wanted), None)
+    initial = first_search(chosen.zone if chosen else timezone.get_current_timezone())
     initial["airport"] = chosen.iata if chosen else ""
-    return render(request, "bookings/home.html", {"form": SearchForm(initial=initial), "airports": airports})
+    context = {"form": SearchForm(initial=initial), "airports": airports, "remembers": True}
+    return render(request, "bookings/home.html", context)
 
 
-def _is_past(initial: dict[str, str]) -> bool:
-    return initial.get("drop_off_date", "") <= timezone.now().date().isoformat()
-
-
+@shared_for(SHARED_SECONDS)
 @require_safe
 @vary_on_headers("HX-Request")
 def results(request: HtmxRequest) -> HttpResponse:
@@ -73,7 +69,6 @@ def results(request: HtmxRequest) -> HttpResponse:
         }
         return render(request, "bookings/home.html", context, status=422 if any(data.values()) else 200)
     stay = form.stay_query()
-    request.session[LAST_SEARCH] = stay
     airport: Airport = form.cleaned_data["airport"]
     start_at, end_at = form.cleaned_data["drop_off_at"], form.cleaned_data["return_at"]
     chosen = _filters(request)

@@ -120,10 +120,19 @@ class TestSearch:
             split[f"{part}_date"], split[f"{part}_time"] = asked[part].split("T")
         assert "£88.00" in text(client.get("/search", split))
 
-    def test_the_last_search_is_remembered(self, client: Client, product: Product) -> None:
-        asked = stay(days_ahead=41)
-        client.get("/search", asked)
-        assert asked["drop_off"][:10] in text(client.get("/"))
+    @pytest.mark.parametrize("path", ["/", "/search", "/api/airports"])
+    def test_strangers_share_an_answer_and_get_no_cookie(
+        self, client: Client, product: Product, path: str
+    ) -> None:
+        answer = client.get(path, stay() if path == "/search" else {})
+        assert "s-maxage" in answer["Cache-Control"] and "private" not in answer["Cache-Control"]
+        assert not answer.cookies
+
+    @pytest.mark.parametrize("path", ["/", "/search"])
+    def test_whoever_has_a_session_shares_nothing(self, client: Client, product: Product, path: str) -> None:
+        begins = client.get(path, stay() | {"code": "SPRING20"})
+        assert begins.cookies and "no-store" in begins["Cache-Control"]
+        assert "no-store" in client.get(path, stay())["Cache-Control"]
 
     def test_htmx_gets_the_list_alone(self, client: Client, product: Product) -> None:
         page = text(client.get("/search", stay(), headers={"HX-Request": "true"}))

@@ -102,7 +102,7 @@ class Lab:
         self.outside.learn_roots()
         hosts = f"127.0.0.1 localhost\n{ADDRESS} {SITE}\n{OUTSIDE} {SANDBOX} {AUTHORITY}\n"
         self.machine.write("/etc/hosts", hosts)
-        self.machine.write("/root/lab-authority.pem", self.outside.authority_file.read_text())
+        self.machine.write("/root/lab-authority.pem", self.outside.authority_file.read_text() + Path("/etc/ssl/certs/ca-certificates.crt").read_text())
         self.send_version(self.checkout("HEAD"))
         installed = self.machine.shell("dpkg -l | grep -c ^ii").strip()
         self.must(

@@ -22,7 +22,9 @@ release() {
     began=$(date +%s%N)
     name=$(release_name "$source")
     folder=$RELEASES/$name
-    say "Release $name, while $(live_release || true) serves"
+    local serving
+    serving=$(live_release)
+    say "Release $name, while ${serving:-nothing} serves"
     build "$source" "$folder"
     prove "$folder" || give_up "$folder" "It was never live."
     migrate "$folder" || give_up "$folder" "The database has the old schema, or steps of the new one that the old version can live with."
@@ -293,8 +295,10 @@ mark_failed() {
 
 # give_up FOLDER WHAT-IS-SO
 give_up() {
+    local serving
+    serving=$(live_release)
     mark_failed "$1"
-    die "The release $(basename "$1") was given up${STEP:+ at: $STEP}. $2" "$(live_release | sed 's/^$/Nothing/') serves as before. What it said is kept in $1/*.log"
+    die "The release $(basename "$1") was given up${STEP:+ at: $STEP}. $2" "${serving:-Nothing} serves as before. What it said is kept in $1/*.log"
 }
 
 forget_old_releases() {

@@ -2,8 +2,9 @@
 # shellcheck shell=bash
 
 show_status() {
-    local unit state since name mark worst=0
-    printf 'Release   %s\n' "$(live_release | sed 's/^$/none/')"
+    local unit state since name mark worst=0 serving
+    serving=$(live_release)
+    printf 'Release   %s\n' "${serving:-none}"
     for name in $(find "$HOME_DIR/releases" -mindepth 1 -maxdepth 1 -printf '%f\n' 2>/dev/null | sort -r | head -8); do
         mark=""
         [ "$name" != "$(live_release)" ] || mark="live"

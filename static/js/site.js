@@ -117,6 +117,23 @@ function countdown(box) {
   tick();
 }
 
+// The last search is kept in this browser, not on the server: so that whoever only looks needs no cookie. Before the type-ahead takes the select over.
+document.querySelectorAll("[data-search]").forEach((form) => {
+  const parts = ["airport", "drop_off_date", "drop_off_time", "return_date", "return_time"];
+  try {
+    if (form.hasAttribute("data-remembered")) {
+      const last = JSON.parse(localStorage.getItem("last-search") || "{}");
+      if (last.drop_off_date > new Date().toISOString().slice(0, 10)) {
+        for (const part of parts) {
+          if (part === "airport" && form.elements.airport.value) continue;
+          if (typeof last[part] === "string") form.elements[part].value = last[part];
+        }
+      }
+    } else if (form.elements.airport.value) {
+      localStorage.setItem("last-search", JSON.stringify(Object.fromEntries(parts.map((part) => [part, form.elements[part].value]))));
+    }
+  } catch { /* Storage may be forbidden; then nothing is remembered. */ }
+});
 document.querySelectorAll("[data-combo]").forEach(combobox);
 document.querySelectorAll("[data-countdown]").forEach(countdown);
 document.querySelectorAll("[data-without-script]").forEach((button) => { button.hidden = true; });
