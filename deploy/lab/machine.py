@@ -88,7 +88,10 @@ class World:
         self.end()
         self.hosts = hosts
         run("ip", "netns", "add", self.name)
-        run("ip", "-n", self.name, "link", "set", "lo", "up")
+        for words in (
+            "link set lo up", "link add lan type bridge", f"addr add {OUTSIDE}/24 dev lan", "link set lan up",
+        ):  # fmt: skip
+            run("ip", "-n", self.name, *words.split())
         folder = Path("/etc/netns") / self.name
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "hosts").write_text(
@@ -209,9 +212,7 @@ class Machine:
         run("ip", "link", "add", outside, "type", "veth", "peer", "name", inside)
         run("ip", "link", "set", inside, "netns", str(self.leader))
         run("ip", "link", "set", outside, "netns", self.world.name)
-        run("ip", "-n", self.world.name, "addr", "replace", f"{OUTSIDE}/32", "dev", outside)
-        run("ip", "-n", self.world.name, "link", "set", outside, "up")
-        run("ip", "-n", self.world.name, "route", "replace", self.address, "dev", outside, "src", OUTSIDE)
+        run("ip", "-n", self.world.name, "link", "set", outside, "master", "lan", "up")
         for words in (
             f"addr add {self.address}/24 dev {inside}", f"link set {inside} up", "link set lo up",
         ):  # fmt: skip

@@ -235,7 +235,7 @@ def headers() -> dict[str, Any]:
     login = customer.call("GET", "/accounts/login/")
     return {
         "headers": told,
-        "cookies": [cookie for cookie in login.headers.get("Set-Cookie", "").split(", ") if "=" in cookie],
+        "cookies": login.raw.headers.getlist("Set-Cookie"),
         "http": _status("http://" + SITE + "/search?x=1"),
         "login_cached": login.headers.get("Cache-Control", ""),
     }

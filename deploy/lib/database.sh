@@ -48,6 +48,13 @@ GRANT USAGE ON SCHEMA public TO $APP_USER;
 ALTER DEFAULT PRIVILEGES FOR ROLE $OWNER IN SCHEMA public GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO $APP_USER;
 ALTER DEFAULT PRIVILEGES FOR ROLE $OWNER IN SCHEMA public GRANT USAGE, SELECT ON SEQUENCES TO $APP_USER;
 SQL
+    if [ -n "$TRUSTED_ADDRESSES" ]; then
+        [ -f "$ETC/database-password" ] || (umask 077 && random_secret >"$ETC/database-password")
+        [ -f "$ETC/database-owner-password" ] || (umask 077 && random_secret >"$ETC/database-owner-password")
+        # By standard input: a password in a command's arguments could be seen by everybody on this machine.
+        printf "ALTER ROLE %s PASSWORD '%s';\nALTER ROLE %s PASSWORD '%s';\n" "$APP_USER" "$(cat "$ETC/database-password")" \
+            "$OWNER" "$(cat "$ETC/database-owner-password")" | sql --dbname postgres
+    fi
     done_step "version $version, $shared MB of shared buffers"
 }
 
@@ -65,7 +72,7 @@ configure_redis() {
     step "Redis"
     local bind="" port=0 password=""
     if [ -n "$TRUSTED_ADDRESSES" ]; then
-        bind=$(hostname -I | tr ' ' '\n' | head -1) port=6379
+        bind="0.0.0.0" port=6379
         [ -f "$ETC/redis-password" ] || (umask 077 && random_secret >"$ETC/redis-password")
         password="requirepass $(cat "$ETC/redis-password")"
     fi

@@ -25,10 +25,11 @@ configure_nginx() {
         make_first_certificate
         if openssl x509 -in "$ETC/tls/fullchain.pem" -noout -ocsp_uri 2>/dev/null | grep -q .; then stapling=on; fi
     fi
-    has_role proxy && proto="\$scheme"
-    has_role proxy || proto="https"
+    if has_role proxy; then proto="\$scheme"; fi
     write_nginx nginx.conf /etc/nginx/nginx.conf "STAPLING=$stapling" "REQUESTS_PER_SECOND=$REQUESTS_PER_SECOND"
-    write_nginx doors.conf "$NGINX/doors.conf" "REQUESTS_BURST=$REQUESTS_BURST"
+    local static="    alias /var/lib/parking-static/;"$'\n'"    gzip_static on;"
+    has_role web || static="    proxy_pass http://parking;"$'\n'"    include /etc/nginx/parking/proxy.conf;"
+    write_nginx doors.conf "$NGINX/doors.conf" "REQUESTS_BURST=$REQUESTS_BURST" "STATIC=$static"
     write_nginx proxy.conf "$NGINX/proxy.conf" "PROTO=$proto"
     if has_role proxy; then
         write_nginx site.conf "$NGINX/site.conf" "HOSTS=$names" "HOSTS_PATTERN=$pattern" "TRUSTED=$trusted"
@@ -36,7 +37,12 @@ configure_nginx() {
         [ -n "$WEB_LISTEN" ] || die "WEB_LISTEN is not set." "A web machine without the role proxy needs a private address to listen at: $CONF_FILE"
         write_nginx web.conf "$NGINX/site.conf" "WEB_LISTEN=$WEB_LISTEN" "TRUSTED=$trusted"
     fi
-    [ -f "$NGINX/upstream.conf" ] || write_upstream "$(live_slot)"
+    if ! has_role web; then
+        [ -n "$WEB_HOSTS" ] || die "WEB_HOSTS is not set." "A balancer needs the web machines' addresses: $CONF_FILE"
+        if write_upstream; then changed=yes; fi
+    elif [ ! -f "$NGINX/upstream.conf" ]; then
+        write_upstream "$(live_slot)"
+    fi
     rm -f /etc/nginx/sites-enabled/default
     nginx -t 2>/run/parking-nginx.test || { cat /run/parking-nginx.test >&2; die "nginx does not take its configuration." "See above. Nothing was reloaded."; }
     install -d /etc/systemd/system/nginx.service.d
@@ -70,7 +76,7 @@ write_upstream() {
     if has_role web; then
         servers="server unix:/run/parking-web/${1:-blue}.sock fail_timeout=0;"
     else
-        for host in $WEB_HOSTS; do servers+="server $host max_fails=2 fail_timeout=5s; "; done
+        for host in $WEB_HOSTS; do servers+="server $host max_fails=1 fail_timeout=5s; "; done
     fi
     printf 'upstream parking {\n    zone parking 64k;\n    %s\n}\n' "$servers" | write_file "$NGINX/upstream.conf" 644 root:root
 }

@@ -61,7 +61,7 @@ build() {
     done
     "$python" -m venv "$folder/.venv"
     install -d -m 755 /var/cache/parking
-    if ! PIP_CACHE_DIR=/var/cache/parking/pip "$folder/.venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: \
+    if ! PIP_CACHE_DIR=/var/cache/parking/pip "$folder/.venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: --no-compile \
         --requirement "$folder/requirements.txt" >"$folder/pip.log" 2>&1; then
         tail -15 "$folder/pip.log" >&2
         give_up "$folder" "The packages could not be installed; see above."
