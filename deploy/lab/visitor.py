@@ -151,6 +151,7 @@ def _crowd(name: str, people: int, act: Any) -> dict[str, Any]:
         while not stop.exists() and time.monotonic() - began < 600:
             turn += 1
             act(customer, tally, product, number * 7 + turn)
+            time.sleep(0.03)  # people read
 
     with ThreadPoolExecutor(people) as pool:
         list(pool.map(live, range(people)))

@@ -26,6 +26,9 @@ configure_nginx() {
         if openssl x509 -in "$ETC/tls/fullchain.pem" -noout -ocsp_uri 2>/dev/null | grep -q .; then stapling=on; fi
     fi
     if has_role proxy; then proto="\$scheme"; fi
+    rm -rf /run/parking-nginx.before
+    mkdir -p /run/parking-nginx.before
+    cp -a /etc/nginx/nginx.conf "$NGINX" /run/parking-nginx.before/
     write_nginx nginx.conf /etc/nginx/nginx.conf "STAPLING=$stapling" "REQUESTS_PER_SECOND=$REQUESTS_PER_SECOND"
     local static="    alias /var/lib/parking-static/;"$'\n'"    gzip_static on;"
     has_role web || static="    proxy_pass http://parking;"$'\n'"    include /etc/nginx/parking/proxy.conf;"
@@ -44,7 +47,13 @@ configure_nginx() {
         write_upstream "$(live_slot)"
     fi
     rm -f /etc/nginx/sites-enabled/default
-    nginx -t 2>/run/parking-nginx.test || { cat /run/parking-nginx.test >&2; die "nginx does not take its configuration." "See above. Nothing was reloaded."; }
+    if ! nginx -t 2>/run/parking-nginx.test; then
+        cat /run/parking-nginx.test >&2
+        # A file that nginx refuses must not lie in wait for its next restart.
+        cp -a /run/parking-nginx.before/nginx.conf /etc/nginx/
+        cp -a "/run/parking-nginx.before/${NGINX##*/}/." "$NGINX/"
+        die "nginx does not take its configuration." "See above. The former one is back, and nothing was reloaded."
+    fi
     install -d /etc/systemd/system/nginx.service.d
     write_file /etc/systemd/system/nginx.service.d/parking.conf 644 root:root <<'TEXT' && systemctl daemon-reload
 [Service]

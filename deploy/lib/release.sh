@@ -39,12 +39,15 @@ release() {
         die "Release $name was taken back after the switch." "Its logs: journalctl -u 'parking-*' --since '-10 min'"
     fi
     forget_old_releases
+    # The machine's own part of this version, now that the version is proved. Only what differs is written.
+    install_units
+    configure_nginx
     say "Live: $name, after $(seconds_since "$began") s."
 }
 
 # Copy what is committed, make its environment from the pinned hashes, and its static files.
 build() {
-    local source=$1 folder=$2
+    local source=$1 folder=$2 environment
     step "Build"
     install -d -m 755 "$folder"
     if git -C "$source" -c safe.directory='*' rev-parse --is-inside-work-tree >/dev/null 2>&1; then
@@ -55,21 +58,35 @@ build() {
     chown -R root:root "$folder"
     chmod -R u=rwX,go=rX "$folder"
     ln -s "$ENV_FILE" "$folder/.env"
-    local python
-    for python in python3.13 python3.12 python3.11 python3; do
-        if command -v "$python" >/dev/null && "$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))'; then break; fi
-    done
-    "$python" -m venv "$folder/.venv"
-    install -d -m 755 /var/cache/parking
-    if ! PIP_CACHE_DIR=/var/cache/parking/pip "$folder/.venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: --no-compile \
-        --requirement "$folder/requirements.txt" >"$folder/pip.log" 2>&1; then
-        tail -15 "$folder/pip.log" >&2
-        give_up "$folder" "The packages could not be installed; see above."
-    fi
+    environment=$(environment_for "$folder")
+    ln -s "$environment" "$folder/.venv"
     # A hardened process may not write beside its code, so it is compiled here.
-    "$folder/.venv/bin/python" -m compileall -q -j 0 "$folder" -x '/lab/|/tests/' >/dev/null 2>&1 || true
+    "$folder/.venv/bin/python" -m compileall -q -j 0 "$folder" -x '/(lab|tests|\.venv)/' >/dev/null 2>&1 || true
     printf 'RELEASE=%s\nSTATIC_ROOT=%s\nVAR_DIR=%s\n' "$(basename "$folder")" "$folder/static-root" "$STATE" >"$folder/release.env"
     done_step
+}
+
+# The environment of a version's pinned requirements. Versions that pin the same share one, for it never changes once it is complete.
+environment_for() {
+    local folder=$1 python environment
+    environment=$HOME_DIR/environments/$(sha256sum "$folder/requirements.txt" | cut -c1-16)
+    if [ ! -e "$environment/.complete" ]; then
+        rm -rf "$environment"
+        for python in python3.13 python3.12 python3.11 python3; do
+            if command -v "$python" >/dev/null && "$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))'; then break; fi
+        done
+        "$python" -m venv "$environment" >&2
+        install -d -m 755 /var/cache/parking
+        if ! PIP_CACHE_DIR=/var/cache/parking/pip "$environment/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes \
+            --only-binary :all: --no-compile --requirement "$folder/requirements.txt" >"$folder/pip.log" 2>&1; then
+            tail -15 "$folder/pip.log" >&2
+            rm -rf "$environment"
+            give_up "$folder" "The packages could not be installed; see above."
+        fi
+        "$environment/bin/python" -m compileall -q -j 0 "$environment/lib" >/dev/null 2>&1 || true
+        touch "$environment/.complete"
+    fi
+    printf '%s' "$environment"
 }
 
 prove() {
@@ -290,7 +307,7 @@ rollback() {
 
 mark_failed() {
     touch "$1/FAILED"
-    rm -rf "$1/.venv" "$1/static-root"
+    rm -rf "$1/static-root"
 }
 
 # give_up FOLDER WHAT-IS-SO
@@ -302,7 +319,7 @@ give_up() {
 }
 
 forget_old_releases() {
-    local name kept=0
+    local name kept=0 environment
     for name in $(find "$RELEASES" -mindepth 1 -maxdepth 1 -printf '%f\n' | sort -r); do
         if [ -e "$RELEASES/$name/FAILED" ]; then
             [ "$(find "$RELEASES/$name" -maxdepth 0 -mtime +7)" = "" ] || rm -rf "${RELEASES:?}/$name"
@@ -311,6 +328,9 @@ forget_old_releases() {
         kept=$((kept + 1))
         [ "$kept" -gt "$KEEP_RELEASES" ] || continue
         [ "$name" = "$(live_release)" ] || [ "$name" = "$(basename "$(readlink "$HOME_DIR/previous" 2>/dev/null || true)")" ] || rm -rf "${RELEASES:?}/$name"
+    done
+    for environment in "$HOME_DIR"/environments/*; do
+        [ -n "$(find "$RELEASES" -mindepth 2 -maxdepth 2 -name .venv -lname "$environment" -print -quit)" ] || rm -rf "$environment"
     done
 }
 

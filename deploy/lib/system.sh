@@ -42,7 +42,7 @@ make_users() {
     # The migrations' user reads the same settings as the site.
     usermod --append --groups "$APP_USER" "$OWNER"
     if has_role redis && id redis >/dev/null 2>&1; then usermod --append --groups redis "$APP_USER"; fi
-    install -d -m 755 "$HOME_DIR" "$HOME_DIR/releases" "$HOME_DIR/slots"
+    install -d -m 755 "$HOME_DIR" "$HOME_DIR/releases" "$HOME_DIR/environments" "$HOME_DIR/slots"
     install -d -m 750 -o root -g "$APP_USER" "$ETC"
     install -d -m 750 -o "$APP_USER" -g "$APP_USER" "$STATE" "$STATE/media"
     install -d -m 755 -o "$APP_USER" -g "$APP_USER" "$STATE/state"
