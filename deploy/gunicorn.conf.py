@@ -2,6 +2,11 @@
 
 import multiprocessing
 import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from foundation.logs import logging_settings
 
 bind = os.environ.get("GUNICORN_BIND", "127.0.0.1:8000")
 # Several processes need the shared cache (REDIS_URL): limits kept in local memory would count per process.
@@ -19,5 +24,18 @@ preload_app = False  # a pool of database connections must not be shared by a fo
 control_socket_disable = True  # it would be written to $HOME, which a hardened unit may not write
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: PTH112, S108 - heartbeat files off the disk
 errorlog = "-"
-accesslog = os.environ.get("GUNICORN_ACCESS_LOG") or None
+# gunicorn's own lines look like the site's.
+logconfig_dict = logging_settings(
+    format=os.environ.get("LOG_FORMAT")
+    or ("line" if os.environ.get("ENVIRONMENT", "development") in ("development", "test") else "json"),
+    level=os.environ.get("LOG_LEVEL") or "INFO",
+)
 forwarded_allow_ips = os.environ.get("GUNICORN_FORWARDED_ALLOW_IPS", "127.0.0.1")
+
+
+def child_exit(server, worker):
+    """Tell the metrics that a worker is gone, so that it is not counted as alive."""
+    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        from prometheus_client import multiprocess
+
+        multiprocess.mark_process_dead(worker.pid)

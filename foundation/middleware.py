@@ -1,49 +1,71 @@
-"""Request ids, the caller's address, and text that PostgreSQL cannot store."""
+"""Request ids and the line per request, the caller's address, and text that PostgreSQL cannot store."""
 
 from __future__ import annotations
 
-import logging
 import re
 import secrets
+import time
 from collections.abc import Callable
-from contextvars import ContextVar
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
 from django.utils.translation import gettext as _
+from structlog.contextvars import bind_contextvars, clear_contextvars, get_contextvars
 
-_request_id: ContextVar[str] = ContextVar("request_id", default="")
+from foundation import metrics
+from foundation.logs import current_request_id, get_logger, is_plain, serving, user_id_of
+
+__all__ = ["RejectUnstorableTextMiddleware", "RequestIdMiddleware", "client_address", "current_request_id"]
+access = get_logger("access")
 _WELL_FORMED = re.compile(r"^[A-Za-z0-9_-]{8,64}$")
+# Asked every few seconds by whoever watches: counted, but not written down while they are well.
+QUIET_ROUTES = {"/health", "/api/health", "static"}
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
 
-def current_request_id() -> str:
-    """Return the id of the request being served, or "" outside one."""
-    return _request_id.get()
-
-
-class RequestIdFilter(logging.Filter):
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.request_id = current_request_id() or "-"
-        return True
-
-
 class RequestIdMiddleware:
-    """Give each request an id: the proxy's if it is well formed, else a new one. It is in every log line and answer."""
+    """Give each request an id: the proxy's if it is well formed, else a new one. It is in every log line, answer and later job.
+
+    Writes one line per request, by its route's pattern: a path may hold a token.
+    """
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         given = request.META.get("HTTP_X_REQUEST_ID", "")
-        request_id = given if _WELL_FORMED.match(given) else secrets.token_hex(8)
-        token = _request_id.set(request_id)
+        request_id = given if _WELL_FORMED.match(given) and is_plain(given) else secrets.token_hex(8)
+        request.request_id = request_id  # type: ignore[attr-defined]
+        outer, token = get_contextvars(), serving.set(request)
+        clear_contextvars()
+        bind_contextvars(request_id=request_id)
+        began, status = time.monotonic(), 500
         try:
             response = self.get_response(request)
+            status = response.status_code
         finally:
-            _request_id.reset(token)
+            _told(request, status, time.monotonic() - began)
+            serving.reset(token)
+            clear_contextvars()
+            bind_contextvars(**outer)
         response["X-Request-ID"] = request_id
         return response
+
+
+def _told(request: HttpRequest, status: int, seconds: float) -> None:
+    metrics.count_request(request, status, seconds)
+    route = metrics.route_of(request)
+    if status < 400 and route in QUIET_ROUTES:
+        return
+    fields = {"user_id": user_id} if (user_id := user_id_of(request)) is not None else {}
+    access.info(
+        "request",
+        method=request.method if request.method in metrics.METHODS else "OTHER",
+        route=route,
+        status=status,
+        ms=round(seconds * 1000),
+        **fields,
+    )
 
 
 class RejectUnstorableTextMiddleware:

@@ -32,6 +32,8 @@ class AuditEntry(models.Model):
         verbose_name_plural = _("audit log")
         ordering = ["-at", "-pk"]
         indexes = [models.Index(fields=["subject", "at"])]
+        # Of no table; it has to stand at one.
+        permissions = [("view_system", _("Can view the system page"))]
 
     def __str__(self) -> str:
         return f"{self.action} {self.subject}"

@@ -25,6 +25,11 @@ def one_line(text: str) -> str:
     ).strip()
 
 
+def snake(name: str) -> str:
+    """Return a class's name in small letters: OutcomeUnknown is outcome_unknown."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+
+
 _LINK = re.compile(r"://|www\.|@|[^\W\d_]\.[^\W\d_]{2,}", re.IGNORECASE)
 
 

@@ -14,7 +14,6 @@ from zoneinfo import ZoneInfo
 from django.apps import apps
 from django.conf import settings
 from django.contrib import admin
-from django.db import connection
 from django.db.models import Count, Min, Q, Sum
 from django.http import HttpRequest
 from django.templatetags.static import static
@@ -27,15 +26,15 @@ from bookings.admin import local_days
 from bookings.models import Airport, Booking, CarPark, Occupancy, Pool
 from communications.models import Message, SmsBreaker
 from foundation.money import Money
+from parking_site import system, system_page
+from parking_site.system_page import age
 from payments.models import (
     ANSWERABLE,
     OPEN,
     Break,
     Dispute,
-    EventStatus,
     Payment,
     Provider,
-    ProviderEvent,
     ReconciliationRun,
     Refund,
 )
@@ -48,7 +47,6 @@ REFUNDS_ON_THEIR_WAY = ("requested", "submitted", "pending", "unknown")
 QUEUE_IS_LATE_AFTER = timedelta(minutes=5)
 RECONCILIATION_IS_LATE_AFTER = timedelta(hours=1)
 CLOCK_SKEW_SECONDS = 120
-WORKER_IS_GONE_AFTER = timedelta(minutes=2)
 
 # (group, [(icon, model)]) in the order in which a day's work needs them.
 NAVIGATION = [
@@ -113,9 +111,10 @@ def browser_tab_icon(request: HttpRequest) -> str:
 
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     """Return the sidebar: only pages that this person may open."""
-    groups: list[dict[str, Any]] = [
-        {"items": [{"title": _("Today"), "icon": "space_dashboard", "link": reverse("admin:index")}]}
-    ]
+    first = [{"title": _("Today"), "icon": "space_dashboard", "link": reverse("admin:index")}]
+    if request.user.has_perm(system_page.PERMISSION):
+        first.append({"title": _("System"), "icon": "monitor_heart", "link": reverse("system")})
+    groups: list[dict[str, Any]] = [{"items": first}]
     for title, entries in NAVIGATION:
         items = [item for icon, label in entries if (item := _navigation_item(request, icon, label))]
         if items:
@@ -185,7 +184,7 @@ def landing(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         context["money_figures"] = money_figures(now=now) + refund_todo_figures(user, now=now)
     if user.has_perm("communications.view_message"):
         context["message_figures"] = message_figures(now=now)
-    context["system_figures"] = system_figures(now=now)
+    context["system_figures"] = system_figures(user, now=now)
     context["now"] = now
     context["title"] = _("Today")
     return context
@@ -393,49 +392,36 @@ def message_figures(*, now: datetime) -> list[Figure]:
     ]
 
 
-def system_figures(*, now: datetime) -> list[Figure]:
-    """Return green or red for the database, the queue with its workers, dead letters, and the payment mode."""
-    with connection.cursor() as cursor:
-        cursor.execute("SHOW server_version")
-        version = str(cursor.fetchone()[0]).split(" ")[0]
-        cursor.execute(
-            "SELECT count(*), min(coalesce(scheduled_at, %s)) FROM procrastinate_jobs"
-            " WHERE status = 'todo' AND (scheduled_at IS NULL OR scheduled_at <= %s)",
-            [now, now],
-        )
-        waiting = cursor.fetchone()[0]
-        cursor.execute(
-            "SELECT min(e.at) FROM procrastinate_jobs j JOIN procrastinate_events e ON e.job_id = j.id AND e.type = 'deferred'"
-            " WHERE j.status = 'todo' AND j.scheduled_at IS NULL"
-        )
-        oldest = cursor.fetchone()[0]
-        cursor.execute("SELECT max(last_heartbeat) FROM procrastinate_workers")
-        heartbeat = cursor.fetchone()[0]
-    late = bool(oldest and now - oldest > QUEUE_IS_LATE_AFTER)
-    alive = bool(heartbeat and now - heartbeat < WORKER_IS_GONE_AFTER)
-    dead = ProviderEvent.objects.filter(status=EventStatus.DEAD).count()
+def system_figures(user: Any, *, now: datetime) -> list[Figure]:
+    """Return how the system is in one figure, what is red or amber of what this person may see, and the payment mode."""
+    rows = [system_page.row_of(reading, user) for reading in system.look(now=now)]
+    seen = [row for row in rows if row.may_see]
+    bad = sum(row.is_bad for row in seen)
+    wait = sum(row.is_wait for row in seen)
+    said = [
+        ngettext("%(count)d red", "%(count)d red", bad) % {"count": bad} if bad else "",
+        ngettext("%(count)d amber", "%(count)d amber", wait) % {"count": wait} if wait else "",
+    ]
     return [
         Figure(
-            label=_("Database"), value=_("Answers"), note=f"PostgreSQL {version}", mood="good", is_word=True
-        ),
-        Figure(
-            label=_("Worker"),
-            value=_("Running") if alive else _("Not running"),
-            note=_("last seen %(age)s ago") % {"age": age(now - heartbeat)} if heartbeat else _("never seen"),
-            mood="good" if alive else "bad",
+            label=_("Conditions"),
+            value=", ".join(filter(None, said)) or _("All well"),
+            note=_("%(count)d are watched") % {"count": len(seen)},
+            mood="bad" if bad else "wait" if wait else "good",
+            link=reverse("system") if user.has_perm(system_page.PERMISSION) else "",
             is_word=True,
         ),
-        Figure(
-            label=_("Jobs due"),
-            value=str(waiting),
-            note=_("oldest %(age)s") % {"age": age(now - oldest)} if oldest else "",
-            mood="bad" if late else "good",
-        ),
-        Figure(
-            label=_("Provider events given up"),
-            value=str(dead),
-            mood="bad" if dead else "good",
-            link=_changelist(ProviderEvent),
+        *(
+            Figure(
+                label=str(row.title),
+                value=row.value,
+                note=row.word,
+                mood="bad" if row.is_bad else "wait",
+                link=row.link,
+                is_word=True,
+            )
+            for row in seen
+            if row.is_bad or row.is_wait
         ),
         Figure(
             label=_("Payments are"),
@@ -449,18 +435,6 @@ def system_figures(*, now: datetime) -> list[Figure]:
             is_word=True,
         ),
     ]
-
-
-def age(span: timedelta) -> str:
-    """Say how long in its largest unit: "3 min", "5 h", "2 d"."""
-    seconds = max(0, int(span.total_seconds()))
-    if seconds < 90:
-        return _("%(count)d s") % {"count": seconds}
-    if seconds < 90 * 60:
-        return _("%(count)d min") % {"count": seconds // 60}
-    if seconds < 48 * 3600:
-        return _("%(count)d h") % {"count": seconds // 3600}
-    return _("%(count)d d") % {"count": seconds // 86400}
 
 
 def _dispute_figure() -> Figure:

@@ -12,20 +12,15 @@ from django.conf import settings
 from django.core.cache import caches
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, JsonResponse
+from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from communications import stories
 from foundation.cache import PatientRedisCache
+from parking_site.system import oldest_due_job_seconds
 
 logger = logging.getLogger(__name__)
-
-OLDEST_DUE_JOB_SECONDS = """
-    SELECT coalesce(max(extract(epoch FROM now() - greatest(event.at, job.scheduled_at))), 0)
-    FROM procrastinate_jobs job
-    JOIN procrastinate_events event ON event.job_id = job.id AND event.type = 'deferred'
-    WHERE job.status = 'todo' AND (job.scheduled_at IS NULL OR job.scheduled_at <= now())
-"""
 
 
 @never_cache
@@ -75,9 +70,7 @@ def _database() -> dict[str, Any]:
 
 
 def _queue() -> dict[str, Any]:
-    with connection.cursor() as cursor:
-        cursor.execute(OLDEST_DUE_JOB_SECONDS)
-        oldest = round(cursor.fetchone()[0])
+    oldest = round(oldest_due_job_seconds(timezone.now()))
     late = oldest > settings.QUEUE_AGE_LIMIT_SECONDS
     return {
         "status": "late" if late else "ok",

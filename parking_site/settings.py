@@ -14,6 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
 
 from foundation.database import url_of_private_server
+from foundation.logs import logging_settings
 from parking_site.supervisor import ports_of_demo
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -489,26 +490,23 @@ CONTENT_SECURITY_POLICY = {
 
 # --- Jobs -------------------------------------------------------------------------------------------------------
 PROCRASTINATE_AUTODISCOVER_MODULE_NAME = "tasks"
+PROCRASTINATE_ON_APP_READY = "foundation.jobs.prepare"
 
-# --- Logs -------------------------------------------------------------------------------------------------------
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "filters": {"request_id": {"()": "foundation.middleware.RequestIdFilter"}},
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"}},
-    "handlers": {
-        "console": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["request_id"]}
-    },
-    "root": {"handlers": ["console"], "level": env.str("LOG_LEVEL", default="INFO")},
-    "loggers": {
-        "django.server": {"handlers": ["console"], "level": "INFO", "propagate": False},
-        "procrastinate": {"level": "WARNING"},
-        "stripe": {"level": "WARNING"},
-        "fontTools": {"level": "WARNING"},
-        "fpdf": {"level": "ERROR"},  # its warnings quote letters of names
-        "twilio": {"level": "WARNING"},  # at INFO it writes numbers and texts
-    },
-}
+# --- Logs and metrics -------------------------------------------------------------------------------------------
+# json: an object a line; line: for people.
+LOG_FORMAT = env.str("LOG_FORMAT", default="line" if ENVIRONMENT in ("development", "test") else "json")
+LOGGING = logging_settings(format=LOG_FORMAT, level=env.str("LOG_LEVEL", default="INFO"))
+# The folder in which web and worker processes keep their counts for `manage.py serve_metrics`; prometheus_client reads the variable
+# itself. Empty: each process keeps its own, and nobody sees them.
+PROMETHEUS_MULTIPROC_DIR = env.str("PROMETHEUS_MULTIPROC_DIR", default="")
+if not PROMETHEUS_MULTIPROC_DIR:
+    env.ENVIRON.pop("PROMETHEUS_MULTIPROC_DIR", None)  # to prometheus_client an empty one is a folder too
+# Where `manage.py serve_metrics` listens.
+METRICS_BIND = env.str("METRICS_BIND", default="127.0.0.1:9464")
+# Where the deployment's scripts leave backup.json and restore-test.json.
+STATE_DIR = Path(env.str("STATE_DIR", default=str(VAR_DIR / "state")))
+# The site's certificate (PEM), whose last day is watched. Empty: somebody else watches it.
+CERTIFICATE_FILE = env.str("CERTIFICATE_FILE", default="")
 
 # --- Admin ------------------------------------------------------------------------------------------------------
 UNFOLD = {

@@ -6,6 +6,7 @@ from django.urls import include, path, re_path
 from foundation.api import unknown_path
 from parking_site.docs import DocsView, SchemaView
 from parking_site.health import liveness, readiness
+from parking_site.system_page import system_page
 
 urlpatterns = [
     path("health", liveness, name="health"),
@@ -17,6 +18,7 @@ urlpatterns = [
     path("api/", include("bookings.api.urls")),
     path("api/", include("payments.api.urls")),
     re_path(r"^api(/.*)?$", unknown_path),
+    path("admin/system/", admin.site.admin_view(system_page), name="system"),
     path("admin/", admin.site.urls),
     path("accounts/", include("allauth.urls")),
     path("webhooks/", include("communications.webhooks.urls")),

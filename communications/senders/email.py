@@ -38,6 +38,7 @@ from communications.senders.base import (
     refuse_open_transaction,
     seconds_to_wait,
 )
+from foundation.metrics import provider_called
 
 NOT_CONNECTED = (
     requests.exceptions.ConnectTimeout,
@@ -73,6 +74,13 @@ class EmailSender:
     def send(self, envelope: Envelope) -> Receipt:
         """Send one mail. Raises Rejected, Unavailable or OutcomeUnknown."""
         refuse_open_transaction()
+        # anymail.backends.sendgrid.EmailBackend: sendgrid
+        provider = settings.EMAIL_BACKEND.split(".")[-2][:20]
+        with provider_called(provider, "send"):
+            return Receipt(provider, self._send(envelope))
+
+    def _send(self, envelope: Envelope) -> str:
+        """Return the provider's reference, if it gave one."""
         try:
             mail = build(envelope)
             mail.connection = _connection()
@@ -94,8 +102,7 @@ class EmailSender:
             "unknown"
         }:  # neither taken nor refused, in words that anymail knows
             raise OutcomeUnknown("not_said", "The mail provider did not say whether it took the mail.")
-        provider = settings.EMAIL_BACKEND.split(".")[-2]  # anymail.backends.sendgrid.EmailBackend: sendgrid
-        return Receipt(provider[:20], str(getattr(status, "message_id", None) or ""))
+        return str(getattr(status, "message_id", None) or "")
 
     def find(self, envelope: Envelope, *, since: datetime) -> list[Receipt] | None:
         """None: mail providers tell of a mail by events only, or against extra payment; they are waited for instead."""

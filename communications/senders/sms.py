@@ -27,6 +27,8 @@ from communications.senders.base import (
     refuse_open_transaction,
     seconds_to_wait,
 )
+from foundation.logs import current_request_id
+from foundation.metrics import provider_called
 
 TWILIO = "https://api.twilio.com"
 STATUS_PATH = "/webhooks/twilio/status/"
@@ -61,6 +63,8 @@ class _HttpClient(TwilioHttpClient):
         if settings.TWILIO_API_BASE and url.startswith(TWILIO):
             url = settings.TWILIO_API_BASE.rstrip("/") + url.removeprefix(TWILIO)
         self.retry_after = None
+        if current_request_id():  # so that Twilio's own log can be compared with ours
+            kwargs["headers"] = {**(kwargs.get("headers") or {}), "X-Request-ID": current_request_id()}
         response = super().request(method, url, *args, **kwargs)
         self.retry_after = (response.headers or {}).get("Retry-After")
         return response
@@ -96,7 +100,7 @@ class SmsSender:
         """Send one SMS. Raises Rejected, Suppressed, Unavailable or OutcomeUnknown: Twilio has no idempotency key."""
         refuse_open_transaction()
         client = _client()
-        with _errors(client):
+        with provider_called(self.provider, "send"), _errors(client):
             sent = client.messages.create(
                 to=envelope.to,
                 from_=settings.TWILIO_FROM_NUMBER,
@@ -110,7 +114,7 @@ class SmsSender:
         refuse_open_transaction()
         client = _client()
         try:
-            with _errors(client):
+            with provider_called(self.provider, "find"), _errors(client):
                 listed = client.messages.list(
                     to=envelope.to,
                     from_=settings.TWILIO_FROM_NUMBER,

@@ -26,6 +26,7 @@ from paypalserversdk.http.auth.o_auth_2 import ClientCredentialsAuthCredentials,
 from paypalserversdk.models.o_auth_token import OAuthToken
 from paypalserversdk.paypal_serversdk_client import PaypalServersdkClient
 
+from foundation.metrics import operation_of, provider_called
 from foundation.money import Money
 from payments.gateways.base import (
     Declined,
@@ -490,6 +491,13 @@ def _guarded(
     call: Callable[[], Any], *, when_lost: type[Unavailable | OutcomeUnknown], is_silent: bool = False
 ) -> dict[str, Any]:
     """is_silent: PayPal answers such a call with a status and no words."""
+    with provider_called("paypal", operation_of(call)):
+        return _answer(call, when_lost=when_lost, is_silent=is_silent)
+
+
+def _answer(
+    call: Callable[[], Any], *, when_lost: type[Unavailable | OutcomeUnknown], is_silent: bool
+) -> dict[str, Any]:
     try:
         with provider_call():
             text = call().text

@@ -27,6 +27,8 @@ class ProviderEvent(models.Model):
     )
     attempts = models.PositiveSmallIntegerField(_("attempts"), default=0)
     last_error = models.CharField(_("last error"), max_length=500, blank=True)
+    # By the provider's clock, where its notice says when it happened.
+    occurred_at = models.DateTimeField(_("happened at"), null=True, blank=True)
     received_at = models.DateTimeField(_("received at"), auto_now_add=True, db_index=True)
     processed_at = models.DateTimeField(_("processed at"), null=True, blank=True)
 

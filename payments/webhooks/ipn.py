@@ -21,6 +21,7 @@ from paypal.standard.ipn.forms import PayPalIPNForm
 from paypal.standard.ipn.models import PayPalIPN
 from redis.exceptions import RedisError
 
+from foundation.metrics import provider_called
 from payments.gateways.base import Unavailable, provider_call
 from payments.models import Payment
 from payments.webhooks.notices import note, payment_id_in
@@ -69,7 +70,7 @@ def door(request: HttpRequest) -> HttpResponse:
     notification: PayPalIPN = form.save(commit=False)
     notification.query = text
     try:
-        with provider_call():
+        with provider_called("paypal", "verify_notification"), provider_call():
             notification.response = notification._postback().decode("ascii", "replace")
     except (Unavailable, requests.RequestException):
         return HttpResponse(status=503)

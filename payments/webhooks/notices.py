@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from django.db import transaction
@@ -38,9 +40,16 @@ class Correspondent(Protocol):
 
 
 def note(
-    provider: str, *, event_ref: str, kind: str, object_kind: str, object_ref: str, livemode: bool
+    provider: str,
+    *,
+    event_ref: str,
+    kind: str,
+    object_kind: str,
+    object_ref: str,
+    livemode: bool,
+    occurred_at: datetime | None = None,
 ) -> None:
-    """Write a verified event down once and queue the look; a duplicate changes nothing."""
+    """Write a verified event down once and queue the look; a duplicate changes nothing. `occurred_at` is the provider's."""
     event_ref = event_ref[:255]
     with transaction.atomic():
         ProviderEvent.objects.bulk_create(
@@ -52,6 +61,7 @@ def note(
                     object_kind=object_kind[:64],
                     object_ref=object_ref[:255],
                     livemode=livemode,
+                    occurred_at=occurred_at,
                 )
             ],
             ignore_conflicts=True,
@@ -59,6 +69,14 @@ def note(
         event = ProviderEvent.objects.get(provider=provider, event_ref=event_ref)
         if event.status == EventStatus.RECEIVED:
             jobs.defer("payments.process_event", queueing_lock=f"event:{event.pk}", event_id=event.pk)
+
+
+def instant(read: Callable[[Any], datetime], told: Any) -> datetime | None:
+    """Return when a provider says that something happened; None for what cannot be read: it is only watched, never relied upon."""
+    try:
+        return read(told).astimezone(UTC)
+    except (TypeError, ValueError, OverflowError, OSError):
+        return None
 
 
 def payment_id_in(text: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,7 +18,7 @@ from django.views.decorators.http import require_POST
 from foundation.text import is_storable
 from payments.gateways.base import OutcomeUnknown, ProviderError, Unavailable
 from payments.gateways.paypal import PayPalGateway, parent_of
-from payments.webhooks.notices import Notice, note, payment_id_in
+from payments.webhooks.notices import Notice, instant, note, payment_id_in
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ def door(request: HttpRequest) -> HttpResponse:
         object_kind=object_kind,
         object_ref=object_ref,
         livemode=settings.PAYPAL_LIVE_MODE,
+        occurred_at=instant(datetime.fromisoformat, told.get("create_time")),
     )
     return HttpResponse()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from datetime import UTC, datetime
 from typing import Any
 
 import djstripe.models
@@ -17,7 +18,7 @@ from djstripe.views import ProcessWebhookView
 
 from foundation.text import is_storable
 from payments.gateways.stripe import StripeGateway
-from payments.webhooks.notices import Notice, note, payment_id_in
+from payments.webhooks.notices import Notice, instant, note, payment_id_in
 
 SIGNATURE_TOLERANCE_SECONDS = 300  # as Stripe recommends
 MIRRORED = {
@@ -51,6 +52,7 @@ def enqueue(trigger: Any, *, api_key: str | None = None, **_more: Any) -> None:
         object_kind=str(subject.get("object", "")),
         object_ref=str(subject.get("id", "")),
         livemode=settings.STRIPE_LIVE_MODE,
+        occurred_at=instant(lambda told: datetime.fromtimestamp(told, tz=UTC), body.get("created")),
     )
 
 

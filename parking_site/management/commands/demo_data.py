@@ -110,7 +110,7 @@ class Command(BaseCommand):
             | ours.filter(content_type__app_label="payments", codename="change_break")
         )
         sending = ours.filter(codename__in=["send_email", "send_sms", "reset_breaker"])
-        operators.permissions.add(*sending)
+        operators.permissions.add(*sending, Permission.objects.get(codename="view_system"))
         viewer.groups.set([viewers])
         staff.groups.set([operators])
         return customer

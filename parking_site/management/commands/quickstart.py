@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import signal
 import sys
@@ -70,6 +71,7 @@ class Command(BaseCommand):
             raise CommandError(f"The demo does not run with ENVIRONMENT={settings.ENVIRONMENT}.")
         self.step_number, self.last_step = first_step, first_step + STEPS - 1
         self.began = began or time.time()
+        logging.getLogger("calls").setLevel(logging.WARNING)  # a line per mail would bury the steps
         self.supervisor = Supervisor(settings.VAR_DIR / "demo")
         self.server: PrivateServer | None = None
         for asked in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
