@@ -417,6 +417,8 @@ CAMPAIGN_LANES = env.int("CAMPAIGN_LANES", default=2)
 MESSAGE_PREVIEW_VARIABLES = "payments.preview.variables_of_booking"
 # Who says whether a queued message is still true when it leaves: the checker's name on the message -> the function that gets the rest.
 MESSAGE_CONDITIONS = {"reminder": "bookings.services.remind.still_due"}
+# Who answers for what is kept about people (foundation.personal), the highest floor first: what stands on accounts goes before them.
+PERSONAL_DATA = ["payments.personal", "bookings.personal", "communications.personal", "accounts.personal"]
 
 # --- Business rules ---------------------------------------------------------------------------------------------
 QUOTE_LIFETIME_MINUTES = env.int("QUOTE_LIFETIME_MINUTES", default=30)
@@ -442,6 +444,8 @@ RATE_LIMITS = {
     "quotes": env.list("RATE_LIMIT_QUOTES", default=["240/m", "120/m"]),
     "bookings": env.list("RATE_LIMIT_BOOKINGS", default=["60/m", "20/m"]),
     "messages": env.list("RATE_LIMIT_MESSAGES", default=["60/m", "30/m"]),
+    # Taking one's data along or asking to be erased: each asks for the password or writes to an address.
+    "personal_data": env.list("RATE_LIMIT_PERSONAL_DATA", default=["20/h", "10/h"]),
     "methods": env.list(
         "RATE_LIMIT_METHODS", default=["60/m", "10/m"]
     ),  # saving cards: where stolen ones are tried
