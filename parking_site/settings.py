@@ -151,6 +151,8 @@ if _pool_max := env.int("DATABASE_POOL_MAX", default=4):  # 0: no pool, for comm
         "max_size": _pool_max,
         "timeout": env.int("DATABASE_POOL_TIMEOUT_SECONDS", default=5),
     }
+# Web and worker processes of all machines together: what the doctor holds against max_connections.
+DATABASE_PROCESSES = env.int("DATABASE_PROCESSES", default=4)
 DATABASES["default"]["TEST"] = {"NAME": env.str("TEST_DATABASE_NAME", default="test_parking")}
 
 REDIS_URL = env.str("REDIS_URL", default="")
