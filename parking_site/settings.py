@@ -421,6 +421,23 @@ MESSAGE_PREVIEW_VARIABLES = "payments.preview.variables_of_booking"
 MESSAGE_CONDITIONS = {"reminder": "bookings.services.remind.still_due"}
 # Who answers for what is kept about people (foundation.personal), the highest floor first: what stands on accounts goes before them.
 PERSONAL_DATA = ["payments.personal", "bookings.personal", "communications.personal", "accounts.personal"]
+# How many days things are kept; what stands in no rule stays. Bounds: each app's module `retention`.
+RETENTION = [
+    "payments.retention",
+    "bookings.retention",
+    "communications.retention",
+    "accounts.retention",
+    "foundation.retention",
+]
+RETENTION_DAYS = {
+    "quotes": env.int("KEEP_QUOTES_DAYS", default=90),
+    "lapsed_holds": env.int("KEEP_LAPSED_HOLDS_DAYS", default=30),
+    "provider_events": env.int("KEEP_PROVIDER_EVENTS_DAYS", default=90),
+    "webhook_deliveries": env.int("KEEP_WEBHOOK_DELIVERIES_DAYS", default=7),
+    "message_texts": env.int("KEEP_MESSAGE_TEXTS_DAYS", default=730),
+    "jobs": env.int("KEEP_JOBS_DAYS", default=14),
+    "audit_log": env.int("KEEP_AUDIT_LOG_DAYS", default=2555),
+}
 
 # --- Business rules ---------------------------------------------------------------------------------------------
 QUOTE_LIFETIME_MINUTES = env.int("QUOTE_LIFETIME_MINUTES", default=30)
