@@ -5,7 +5,7 @@ import os
 import sys
 
 # These serve for long, in several threads. Any other command takes a plain connection, which fails at once and says why.
-POOLED = ("procrastinate", "quickstart", "runserver")
+POOLED = ("procrastinate", "quickstart", "runserver", "doctor")
 
 
 def main() -> None:
@@ -19,7 +19,7 @@ def main() -> None:
     from parking_site.checks import refuse_unsafe_start
 
     try:
-        if sys.argv[1:2] not in (["check"], ["help"]):  # `check` itself reports what is wrong
+        if sys.argv[1:2] not in (["check"], ["help"], ["doctor"]):  # which report themselves what is wrong
             refuse_unsafe_start()
         execute_from_command_line(sys.argv)
     except ImproperlyConfigured as problem:  # what a person has to change, in one line

@@ -16,6 +16,7 @@ from unfold.admin import TabularInline
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from accounts.admin_messages import PersonsMessages
+from accounts.admin_personal import WholePerson
 from accounts.models import User
 from foundation.admin import AuditedAdmin, ReadOnlyAdmin, ReadOnlyInline
 
@@ -35,7 +36,7 @@ class EmailAddressInline(ReadOnlyInline, TabularInline):
 
 
 @admin.register(User)
-class UserAdmin(PersonsMessages, AuditedAdmin, DjangoUserAdmin):
+class UserAdmin(WholePerson, PersonsMessages, AuditedAdmin, DjangoUserAdmin):
     """People. Rights are given by superusers only; nobody is deleted, because money and the audit log name them."""
 
     form = UserChangeForm
@@ -51,7 +52,7 @@ class UserAdmin(PersonsMessages, AuditedAdmin, DjangoUserAdmin):
     readonly_fields = ["date_joined", "last_login", "wants_offers"]
     show_full_result_count = False
     change_form_outer_after_template = "communications/admin/user_messages.html"
-    actions_detail = ["messages_action"]
+    actions_detail = ["personal_action", "messages_action"]
     fieldsets = [
         (None, {"fields": ["email", "name", "phone", "language", "wants_offers", "password"]}),
         (

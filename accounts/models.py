@@ -110,3 +110,63 @@ class TokenFamily(models.Model):
 
     def __str__(self) -> str:
         return str(self.pk)
+
+
+class Erasure(models.Model):
+    """A person's wish to be forgotten, from the asking to the last trace. It can be killed half way and goes on where it was.
+
+    `emails` and `phones` are whom to look for; they are emptied when it is done.
+    """
+
+    class Status(models.TextChoices):
+        ASKED = "asked", _("asked for")
+        RUNNING = "running", _("under way")
+        DONE = "done", _("done")
+        WITHDRAWN = "withdrawn", _("withdrawn")
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(
+        User,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="erasures",
+        verbose_name=_("account"),
+    )
+    status = models.CharField(_("status"), max_length=12, choices=Status.choices, default=Status.ASKED)
+    emails = models.JSONField(_("e-mail addresses"), default=list)
+    phones = models.JSONField(_("phones"), default=list)
+    asked_at = models.DateTimeField(_("asked"))
+    asked_by_person = models.BooleanField(_("asked by the person"), default=False)
+    reason = models.CharField(_("reason"), max_length=500, blank=True)
+    carried_out_by = models.ForeignKey(
+        User,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="+",
+        verbose_name=_("carried out by"),
+    )
+    began_at = models.DateTimeField(_("began"), null=True, blank=True)
+    finished_at = models.DateTimeField(_("finished"), null=True, blank=True)
+    steps = models.JSONField(_("what was erased"), default=dict)
+
+    class Meta:
+        verbose_name = _("erasure of a person")
+        verbose_name_plural = _("erasures of persons")
+        ordering = ["-asked_at"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["user"],
+                condition=models.Q(status__in=["asked", "running"]),
+                name="erasure_one_open_per_account",
+            ),
+            models.CheckConstraint(
+                condition=~models.Q(status="done")
+                | models.Q(emails=[], phones=[], finished_at__isnull=False),
+                name="erasure_done_names_nobody",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_status_display()} {self.asked_at:%Y-%m-%d}"

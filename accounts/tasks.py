@@ -7,6 +7,7 @@ import logging
 from django.utils import timezone
 from procrastinate.contrib.django import app
 
+from accounts import persons
 from accounts.services import forget_expired_families
 
 logger = logging.getLogger(__name__)
@@ -21,3 +22,17 @@ def forget_sign_ins(timestamp: int) -> None:
     forgotten = forget_expired_families(now=timezone.now())
     if forgotten:
         logger.info("forgot %d expired API sign-ins", forgotten)
+
+
+@app.task(name="accounts.erase")
+def erase(erasure_id: str) -> None:
+    """Do what is left of an erasure."""
+    persons.carry_on(erasure_id, now=timezone.now())
+
+
+@app.periodic(cron="*/5 * * * *")
+@app.task(name="accounts.take_up_erasures", queueing_lock="accounts.take_up_erasures")
+def take_up_erasures(timestamp: int) -> None:
+    """Go on with erasures that were left half way, every five minutes."""
+    if taken := persons.take_up(now=timezone.now()):
+        logger.info("took up %d erasures", taken)

@@ -162,6 +162,19 @@ KINDS: dict[str, Kind] = {
             ),
         ),
         Kind(
+            "your_data",
+            _("A guest asks for their data"),
+            (
+                Variable(
+                    "data_url",
+                    _("The link that proves the address, good for an hour"),
+                    "https://parking.example/your-data/sample",
+                    is_url=True,
+                    is_secret=True,
+                ),
+            ),
+        ),
+        Kind(
             "booking_confirmation",
             _("Booking confirmed"),
             (

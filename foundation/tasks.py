@@ -7,6 +7,7 @@ import logging
 from django.utils import timezone
 from procrastinate.contrib.django import app
 
+from foundation import retention
 from foundation.api import forget_old_calls
 
 logger = logging.getLogger(__name__)
@@ -21,3 +22,16 @@ def forget_calls(timestamp: int) -> None:
     forgotten = forget_old_calls(now=timezone.now())
     if forgotten:
         logger.info("forgot %d old API calls", forgotten)
+
+
+@app.periodic(cron="17 3 * * *")
+@app.task(
+    name="foundation.retention",
+    queueing_lock="foundation.retention",
+    lock="foundation.retention",
+    priority=-50,
+)
+def keep_no_longer(timestamp: int) -> None:
+    """Forget what is older than its term, every night."""
+    done = retention.run(now=timezone.now())
+    logger.info("retention: %s", {name: number for name, number in done.items() if number})

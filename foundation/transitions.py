@@ -85,3 +85,29 @@ def append_only_trigger(table: str) -> migrations.RunSQL:
         """,
         f"DROP TRIGGER {function}_truncate ON {table}; DROP TRIGGER {function} ON {table}; DROP FUNCTION {function}();",
     )
+
+
+def erasable_append_only(table: str, **gone: str) -> migrations.RunSQL:
+    """Return the migration step that lets one thing happen to an append-only table: a column that tells of a person takes the value
+    (as SQL) that says nothing of anybody. Everything else stays refused."""
+    function = f"{table}_append_only"
+    kept = "".join(f" - '{column}'" for column in gone)
+    harmless = " AND ".join(
+        f"(NEW.{column} IS NOT DISTINCT FROM OLD.{column} OR NEW.{column} = {value})"
+        for column, value in gone.items()
+    )
+    refuse = f"RAISE EXCEPTION '{table} is append-only' USING ERRCODE = 'check_violation', CONSTRAINT = '{function}';"
+    return migrations.RunSQL(
+        f"""
+        CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            IF TG_OP = 'UPDATE' THEN
+                IF to_jsonb(NEW){kept} = to_jsonb(OLD){kept} AND {harmless} THEN
+                    RETURN NEW;
+                END IF;
+            END IF;
+            {refuse}
+        END $$;
+        """,
+        f"CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {refuse} END $$;",
+    )

@@ -61,6 +61,8 @@ def production_is_safe(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 @register("business")
 def business_rules_are_readable(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """Name every business rule that cannot be read, in any environment."""
+    from foundation.retention import out_of_range  # needs the applications, which this check has
+
     problems = []
     try:
         amounts_by_currency(tuple(settings.REFUND_APPROVAL_ABOVE))
@@ -99,6 +101,12 @@ def business_rules_are_readable(app_configs: Any, **kwargs: Any) -> list[CheckMe
         problems.append(
             _error("E008", "HOME_TIMEZONE", "is unknown", "Write a zone's IANA name such as Europe/London.")
         )
+    problems += [
+        _error(
+            "E008", f"KEEP_{key.upper()}_DAYS", "is out of range", f"Write whole days from {least} to {most}."
+        )
+        for key, least, most in dict.fromkeys(out_of_range())
+    ]
     return problems
 
 

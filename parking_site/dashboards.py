@@ -86,6 +86,7 @@ NAVIGATION = [
     ]),
     (gettext_lazy("People and trail"), [
         ("person", "accounts.User"),
+        ("person_off", "accounts.Erasure"),
         ("credit_card", "payments.StoredMethod"),
         ("badge", "auth.Group"),
         ("history", "foundation.AuditEntry"),

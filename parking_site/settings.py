@@ -158,6 +158,8 @@ if _pool_max := env.int("DATABASE_POOL_MAX", default=4):  # 0: no pool, for comm
         "max_size": _pool_max,
         "timeout": env.int("DATABASE_POOL_TIMEOUT_SECONDS", default=5),
     }
+# Web and worker processes of all machines together: what the doctor holds against max_connections.
+DATABASE_PROCESSES = env.int("DATABASE_PROCESSES", default=4)
 DATABASES["default"]["TEST"] = {"NAME": env.str("TEST_DATABASE_NAME", default="test_parking")}
 
 REDIS_URL = env.str("REDIS_URL", default="")
@@ -423,6 +425,25 @@ CAMPAIGN_LANES = env.int("CAMPAIGN_LANES", default=2)
 MESSAGE_PREVIEW_VARIABLES = "payments.preview.variables_of_booking"
 # Who says whether a queued message is still true when it leaves: the checker's name on the message -> the function that gets the rest.
 MESSAGE_CONDITIONS = {"reminder": "bookings.services.remind.still_due"}
+# Who answers for what is kept about people (foundation.personal), the highest floor first: what stands on accounts goes before them.
+PERSONAL_DATA = ["payments.personal", "bookings.personal", "communications.personal", "accounts.personal"]
+# How many days things are kept; what stands in no rule stays. Bounds: each app's module `retention`.
+RETENTION = [
+    "payments.retention",
+    "bookings.retention",
+    "communications.retention",
+    "accounts.retention",
+    "foundation.retention",
+]
+RETENTION_DAYS = {
+    "quotes": env.int("KEEP_QUOTES_DAYS", default=90),
+    "lapsed_holds": env.int("KEEP_LAPSED_HOLDS_DAYS", default=30),
+    "provider_events": env.int("KEEP_PROVIDER_EVENTS_DAYS", default=90),
+    "webhook_deliveries": env.int("KEEP_WEBHOOK_DELIVERIES_DAYS", default=7),
+    "message_texts": env.int("KEEP_MESSAGE_TEXTS_DAYS", default=730),
+    "jobs": env.int("KEEP_JOBS_DAYS", default=14),
+    "audit_log": env.int("KEEP_AUDIT_LOG_DAYS", default=2555),
+}
 
 # --- Business rules ---------------------------------------------------------------------------------------------
 QUOTE_LIFETIME_MINUTES = env.int("QUOTE_LIFETIME_MINUTES", default=30)
@@ -448,6 +469,8 @@ RATE_LIMITS = {
     "quotes": env.list("RATE_LIMIT_QUOTES", default=["240/m", "120/m"]),
     "bookings": env.list("RATE_LIMIT_BOOKINGS", default=["60/m", "20/m"]),
     "messages": env.list("RATE_LIMIT_MESSAGES", default=["60/m", "30/m"]),
+    # Taking one's data along or asking to be erased: each asks for the password or writes to an address.
+    "personal_data": env.list("RATE_LIMIT_PERSONAL_DATA", default=["20/h", "10/h"]),
     "methods": env.list(
         "RATE_LIMIT_METHODS", default=["60/m", "10/m"]
     ),  # saving cards: where stolen ones are tried

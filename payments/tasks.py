@@ -60,12 +60,6 @@ def sweep(timestamp: int) -> None:
     janitor.sweep(now=timezone.now())
 
 
-@app.periodic(cron="17 3 * * *")
-@app.task(name="payments.purge", queueing_lock="payments.purge")
-def purge(timestamp: int) -> None:
-    janitor.purge(now=timezone.now())
-
-
 @app.periodic(cron="47 2 * * *")
 @app.task(name="payments.issue_missing_documents", queueing_lock="payments.issue_missing_documents")
 def issue_missing_documents(timestamp: int) -> None:

@@ -19,6 +19,7 @@ blueprint = Blueprint("sendgrid", __name__)
 
 JOB = "sendgrid.event"
 LARGEST_MESSAGE = 30 * 1024 * 1024
+DOMAIN_OF_SENDERS = "runway.example"
 MOST_RECIPIENTS = 1_000
 LONGEST_SUBJECT = 998
 LARGEST_CUSTOM_ARGS = 10_000
@@ -87,10 +88,74 @@ def send() -> Response:
     return faults.play(fault, execute, _refusal)
 
 
+@blueprint.get("/sendgrid/v3/scopes")
+@blueprint.get("/sendgrid/v3/verified_senders")
+@blueprint.get("/sendgrid/v3/whitelabel/domains")
+@blueprint.get("/sendgrid/v3/user/webhooks/event/settings/all")
+def settings() -> Response:
+    """What the account may do, who it may send as, and where it reports: every sender's domain is authenticated here."""
+    box = current()
+    try:
+        _authenticate()
+    except MailError as error:
+        return _error(error)
+    name = request.path.rpartition("/v3/")[2]
+    fault = box.faults.take(f"sendgrid.{name.replace('/', '.')}")
+
+    def execute() -> Response:
+        body: Any
+        match name:
+            case "scopes":
+                body = {
+                    "scopes": [
+                        "mail.send",
+                        "user.webhooks.event.settings.read",
+                        "sender_verification_eligible",
+                    ]
+                }
+            case "verified_senders":
+                body = {"results": []}
+            case "whitelabel/domains":
+                body = [{"id": 1, "domain": DOMAIN_OF_SENDERS, "valid": True, "default": True}]
+            case _:
+                body = {
+                    "max_allowed": 5,
+                    "webhooks": [_hook(box, known) for known in box.webhooks.endpoints("sendgrid")],
+                }
+        return Response(json.dumps(body), mimetype="application/json")
+
+    return faults.play(fault, execute, _refusal)
+
+
+def _hook(box: Sandbox, known: dict[str, Any]) -> dict[str, Any]:
+    events = dict.fromkeys(
+        (
+            "processed",
+            "delivered",
+            "deferred",
+            "bounce",
+            "dropped",
+            "spam_report",
+            "open",
+            "click",
+            "unsubscribe",
+        ),
+        True,
+    )
+    return {
+        "id": known["id"], "enabled": True, "url": known["url"], "friendly_name": "Sandbox", "group_resubscribe": False,
+        "group_unsubscribe": False, "public_key": box.webhooks.sendgrid_key.public_key, **events,
+    }  # fmt: skip
+
+
 @blueprint.route("/sendgrid/<path:path>", methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
 def elsewhere(path: str) -> Response:
     """Every other address of SendGrid's API."""
-    return _error(MailError(f"The sandbox plays POST /v3/mail/send only, not {path[:100]}.", status=404))
+    return _error(
+        MailError(
+            f"The sandbox plays POST /v3/mail/send and the account's settings, not {path[:100]}.", status=404
+        )
+    )
 
 
 def _authenticate() -> None:

@@ -137,6 +137,27 @@ def account_of(account: str) -> Response:
     return _json({"sid": account, "friendly_name": "Sandbox", "status": "active", "type": "Trial"}, 200)
 
 
+@blueprint.get("/twilio/2010-04-01/Accounts/<account>/IncomingPhoneNumbers.json")
+def numbers(account: str) -> Response:
+    """The account's numbers: the one that is asked for, unless it is one of Twilio's that nobody owns."""
+    box = current()
+    try:
+        _authenticate(box, account)
+    except SmsError as error:
+        return _error(error)
+    asked = request.args.get("PhoneNumber", "")
+    owned = bool(NUMBER.fullmatch(asked)) and asked not in REFUSED_FROM
+    inbound = box.webhooks.endpoints("twilio")
+    found = [
+        {
+            "sid": "PN" + "5b" * 16, "account_sid": account, "phone_number": asked, "friendly_name": asked, "status": "in-use",
+            "capabilities": {"voice": False, "sms": True, "mms": False, "fax": False},
+            "sms_url": inbound[0]["url"] if inbound else "", "sms_method": "POST", "sms_application_sid": "",
+        }
+    ] if owned else []  # fmt: skip
+    return _json({"incoming_phone_numbers": found, "page": 0, "page_size": 50, "next_page_uri": None}, 200)
+
+
 @blueprint.route("/twilio/<path:path>", methods=["GET", "POST", "PUT", "DELETE"])
 def elsewhere(path: str) -> Response:
     """Every other address of Twilio's API."""

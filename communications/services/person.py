@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import chain
 from typing import Any
@@ -32,10 +32,11 @@ from foundation.errors import InvalidInput
 from foundation.spreadsheet import lines, safe
 
 COLUMNS = ("record", "at", "channel", "address", "kind", "status", "subject", "text", "reference")
+Addresses = str | Sequence[str]
 UNFINISHED = (MessageStatus.QUEUED, MessageStatus.SENDING, MessageStatus.MAYBE_SENT)
 
 
-def export(*, email: str = "", phone: str = "", user: Any = None) -> Iterator[dict[str, Any]]:
+def export(*, email: Addresses = "", phone: Addresses = "", user: Any = None) -> Iterator[dict[str, Any]]:
     """Yield all that is kept of messages to and from a person, oldest first in each kind, as plain values; instants are ISO 8601 in UTC.
     With an account (`user`), also what went to other addresses that they gave with a booking.
 
@@ -98,7 +99,7 @@ def export(*, email: str = "", phone: str = "", user: Any = None) -> Iterator[di
         }
 
 
-def count(*, email: str = "", phone: str = "", user: Any = None) -> int:
+def count(*, email: Addresses = "", phone: Addresses = "", user: Any = None) -> int:
     """Return how many messages to a person are kept. Raises InvalidInput without an address."""
     return int(_messages(_ways(email, phone), user).count())
 
@@ -114,7 +115,9 @@ def as_json(rows: Iterable[dict[str, str]]) -> Iterator[str]:
     return (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
-def erase(*, email: str = "", phone: str = "", user: Any = None, by: Any, reason: str, now: datetime) -> int:
+def erase(
+    *, email: Addresses = "", phone: Addresses = "", user: Any = None, by: Any, reason: str, now: datetime
+) -> int:
     """Blank what messages to and from a person say and to whom they went; return how many messages.
 
     What stays: that a message of a kind was sent and what became of it, and, under the hash of the address, every yes and no and every
@@ -176,8 +179,12 @@ def erase(*, email: str = "", phone: str = "", user: Any = None, by: Any, reason
     return len(ids)
 
 
-def _ways(email: str, phone: str) -> list[tuple[str, str]]:
-    ways = [(EMAIL, normalised(EMAIL, email)), (SMS, normalised(SMS, phone))]
+def _ways(email: Addresses, phone: Addresses) -> list[tuple[str, str]]:
+    ways = [
+        (channel, normalised(channel, address))
+        for channel, given in ((EMAIL, email), (SMS, phone))
+        for address in ((given,) if isinstance(given, str) else given)
+    ]
     ways = [(channel, address) for channel, address in ways if address]
     if not ways:
         raise InvalidInput(_("Name an e-mail address, a phone number, or both."))

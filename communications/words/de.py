@@ -46,6 +46,16 @@ TEMPLATES: dict[tuple[str, str], Words] = {
         button_label="Anmelden",
         button_variable="login_url",
     ),
+    ("your_data", "email"): Words(
+        subject="Ihre Daten bei {{ site_name }}",
+        heading="Ihre Daten",
+        body=(
+            "Jemand, wahrscheinlich Sie, möchte sehen oder löschen, was {{ site_name }} zu dieser Adresse gespeichert hat. Der Link gilt "
+            "eine Stunde.\n\nWenn Sie das nicht waren, brauchen Sie nichts zu tun: Es geschieht nichts."
+        ),
+        button_label="Meine Daten ansehen",
+        button_variable="data_url",
+    ),
     ("booking_confirmation", "email"): Words(
         subject="{{ reference }} bestätigt: {{ airport_iata }}, {{ drop_off_date }}",
         heading="Ihre Buchung steht, {{ customer_name }}",

@@ -45,6 +45,16 @@ TEMPLATES: dict[tuple[str, str], Words] = {
         button_label="Sign in",
         button_variable="login_url",
     ),
+    ("your_data", "email"): Words(
+        subject="Your data at {{ site_name }}",
+        heading="Your data",
+        body=(
+            "Somebody, probably you, asked to see or erase what {{ site_name }} keeps about this address. The link works for an hour.\n\n"
+            "If it was not you, ignore this message: nothing happens."
+        ),
+        button_label="See my data",
+        button_variable="data_url",
+    ),
     ("booking_confirmation", "email"): Words(
         subject="{{ reference }} confirmed: {{ airport_iata }}, {{ drop_off_date }}",
         heading="You are booked, {{ customer_name }}",

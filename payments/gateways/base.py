@@ -253,6 +253,9 @@ class Gateway(Protocol):
     def create_customer(self, user: Any) -> str:
         """Return the provider's reference for our user; "" where the provider makes one with the first method that is saved."""
 
+    def delete_customer(self, ref: str) -> None:
+        """Make the provider forget a customer. One that is gone already is no error. Raises Unavailable, OutcomeUnknown, Rejected."""
+
     def create_setup(self, customer_ref: str) -> ProviderSetup: ...
     def fetch_setup(self, ref: str) -> ProviderSetup | None: ...
 

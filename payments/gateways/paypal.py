@@ -313,6 +313,9 @@ class PayPalGateway:
         found = _found(lambda: self._client.vault.get_payment_token(ref))
         return _method(found) if found is not None else None
 
+    def delete_customer(self, ref: str) -> None:
+        """PayPal's customer is no more than the wallets saved under it, and goes with the last of them."""
+
     def detach_method(self, ref: str) -> None:
         """Make PayPal forget a wallet. One that it has let go already is no error."""
         try:

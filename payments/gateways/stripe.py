@@ -272,6 +272,13 @@ class StripeGateway:
         )
         return str(made.id)
 
+    def delete_customer(self, ref: str) -> None:
+        """Delete the customer at Stripe, with everything saved for it. One that is gone already is no error."""
+        try:
+            _write(lambda: self._client.v1.customers.delete(ref))
+        except Missing:
+            logger.info("customer %s was gone already", ref)
+
     def create_setup(self, customer_ref: str) -> ProviderSetup:
         """Begin to save a card for a customer; the browser finishes it with the client secret. Nothing is charged."""
         params: SetupIntentCreateParams = {

@@ -7,6 +7,7 @@ import logging
 from django.db.models import F
 from django.utils import timezone
 
+from foundation.personal import is_gone
 from payments.models import BreakKind, EventStatus, Payment, ProviderEvent
 from payments.services import methods, settle
 from payments.services.breaks import open_break
@@ -89,4 +90,7 @@ def _look(event: ProviderEvent) -> None:
             provider_ref=notice.payment_ref,
             detail="The provider took money for a payment that we do not know.",
         )
-    correspondent.mirror(event.object_kind, notice.data)
+    if payment is None or not is_gone(
+        payment.booking.driver_email
+    ):  # a late event does not bring an erased person back
+        correspondent.mirror(event.object_kind, notice.data)

@@ -8,10 +8,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models import Exists, F, OuterRef, Q
-from djstripe.models import WebhookEventTrigger
 
 from bookings.models import Amendment, Cancellation
-from foundation import jobs
+from foundation import jobs, retention
 from payments.gateways.base import Gone
 from payments.models import (
     ANSWERABLE,
@@ -23,7 +22,6 @@ from payments.models import (
     Payment,
     PaymentStatus,
     ProviderEvent,
-    ReconciliationRun,
     Refund,
     RefundStatus,
     StoredMethod,
@@ -40,8 +38,6 @@ METHODS_CHECKED_EVERY = timedelta(minutes=15)
 STUCK_AFTER = timedelta(seconds=60)
 # A wallet that its payment saved is there a little later than the money. The webhook tells; if it is lost, looking does.
 METHODS_CHECKED_FOR = timedelta(hours=6)
-KEEP_EVENTS = timedelta(days=90)
-KEEP_DELIVERIES = timedelta(days=7)
 BATCH = 200
 
 
@@ -114,13 +110,8 @@ def _settle_in_turn(payment_id: Any, *, now: datetime) -> Payment:
 
 
 def purge(*, now: datetime) -> None:
-    """Forget inbox rows and reconciliation runs after 90 days, and raw webhook deliveries after 7."""
-    ReconciliationRun.objects.filter(started_at__lt=now - KEEP_EVENTS).delete()
-    ProviderEvent.objects.filter(received_at__lt=now - KEEP_EVENTS).exclude(
-        status=EventStatus.RECEIVED
-    ).delete()
-    WebhookEventTrigger.objects.filter(created__lt=now - KEEP_DELIVERIES).delete()
-    WebhookEventTrigger.objects.filter(valid=False, created__lt=now - timedelta(hours=1)).delete()
+    """Forget what providers told, each after its term (payments.retention)."""
+    retention.run(now=now, only="payments.retention")
 
 
 def _each(rows: Any, act: Callable[[Any], object]) -> None:
