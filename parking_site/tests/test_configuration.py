@@ -50,6 +50,7 @@ SAFE: dict[str, Any] = {
     "TWILIO_AUTH_TOKEN": "0a1b2c3d4e5f",
     "TWILIO_FROM_NUMBER": "+442079460123",
     "RATE_LIMITS_ENABLED": True,
+    "STAFF_MFA_REQUIRED": True,
 }
 
 
@@ -130,6 +131,7 @@ def test_a_complete_production_configuration_passes(settings: Any) -> None:
         ("REDIS_URL", ""),
         ("DEBUG", True),
         ("RATE_LIMITS_ENABLED", False),
+        ("STAFF_MFA_REQUIRED", False),
         ("ALLOWED_HOSTS", ["*"]),
         ("ALLOWED_HOSTS", []),
     ],
