@@ -5,7 +5,11 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import allauth.account.admin
+import allauth.mfa.admin
+import allauth.usersessions.admin
 from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
+from allauth.usersessions.models import UserSession
 from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
@@ -15,14 +19,16 @@ from django.utils.translation import gettext_lazy as _
 from unfold.admin import TabularInline
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
+from accounts import second_factor
 from accounts.admin_messages import PersonsMessages
 from accounts.admin_personal import WholePerson
+from accounts.admin_second_factor import PersonsSecondFactor
 from accounts.models import User
 from foundation.admin import AuditedAdmin, ReadOnlyAdmin, ReadOnlyInline
 
 # The libraries' own pages are registered on import, so import first.
-_registered_on_import = (allauth.account.admin,)
-for _model in (EmailAddress, Group):
+_registered_on_import = (allauth.account.admin, allauth.mfa.admin, allauth.usersessions.admin)
+for _model in (EmailAddress, Group, Authenticator, UserSession):
     if admin.site.is_registered(_model):
         admin.site.unregister(_model)
 
@@ -36,7 +42,7 @@ class EmailAddressInline(ReadOnlyInline, TabularInline):
 
 
 @admin.register(User)
-class UserAdmin(WholePerson, PersonsMessages, AuditedAdmin, DjangoUserAdmin):
+class UserAdmin(WholePerson, PersonsMessages, PersonsSecondFactor, AuditedAdmin, DjangoUserAdmin):
     """People. Rights are given by superusers only; nobody is deleted, because money and the audit log name them."""
 
     form = UserChangeForm
@@ -49,12 +55,25 @@ class UserAdmin(WholePerson, PersonsMessages, AuditedAdmin, DjangoUserAdmin):
     search_help_text = _("E-mail, name or phone")
     ordering = ["email"]
     filter_horizontal: ClassVar[Any] = ["groups", "user_permissions"]
-    readonly_fields = ["date_joined", "last_login", "wants_offers"]
+    readonly_fields = ["date_joined", "last_login", "wants_offers", "second_factor_since"]
     show_full_result_count = False
     change_form_outer_after_template = "communications/admin/user_messages.html"
-    actions_detail = ["personal_action", "messages_action"]
+    actions_detail = ["personal_action", "messages_action", "second_factor_action"]
     fieldsets = [
-        (None, {"fields": ["email", "name", "phone", "language", "wants_offers", "password"]}),
+        (
+            None,
+            {
+                "fields": [
+                    "email",
+                    "name",
+                    "phone",
+                    "language",
+                    "wants_offers",
+                    "password",
+                    "second_factor_since",
+                ]
+            },
+        ),
         (
             _("Rights"),
             {
@@ -89,6 +108,22 @@ class UserAdmin(WholePerson, PersonsMessages, AuditedAdmin, DjangoUserAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        """Rights and addresses are changed only by somebody who has proved lately who they are."""
+        if request.method == "POST":
+            second_factor.demand_recent_sign_in(request)
+        return super().changeform_view(request, *args, **kwargs)
+
+    def user_change_password(
+        self, request: HttpRequest, id: str, form_url: str = ""
+    ) -> Any:  # Django's own names
+        """The same for another person's password; and that person is told."""
+        second_factor.demand_recent_sign_in(request)
+        response = super().user_change_password(request, id, form_url)
+        if request.method == "POST" and response.status_code == 302:
+            second_factor.tell(self.get_object(request, id), "password_changed")
+        return response
+
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         obj.email = obj.email.strip().lower()
         super().save_model(request, obj, form, change)
@@ -97,6 +132,11 @@ class UserAdmin(WholePerson, PersonsMessages, AuditedAdmin, DjangoUserAdmin):
 @admin.register(Group)
 class GroupAdmin(AuditedAdmin, DjangoGroupAdmin):
     """Roles. A role gives rights to many, so only superusers write one."""
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        if request.method == "POST":
+            second_factor.demand_recent_sign_in(request)
+        return super().changeform_view(request, *args, **kwargs)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return request.user.is_superuser

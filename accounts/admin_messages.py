@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 from unfold.decorators import action
 
+from accounts.second_factor import demand_recent_sign_in
 from communications.services import person
 from foundation import audit
 from foundation.admin import ReasonForm, subject_of
@@ -90,15 +91,13 @@ class PersonsMessages:
     def messages_view(self, request: HttpRequest, pk: str) -> HttpResponseBase:
         """Offer both."""
         user = self._person(request, pk)
-        if not request.user.has_perm(EXPORT) and not request.user.has_perm(ERASE):
-            raise PermissionDenied
+        self._demand(request, user, EXPORT, ERASE)
         return self._page(request, user)
 
     def export_view(self, request: HttpRequest, pk: str) -> HttpResponseBase:
         """Download everything that is kept of messages to and from the person. In the audit log."""
         user = self._person(request, pk)
-        if not request.user.has_perm(EXPORT):
-            raise PermissionDenied
+        self._demand(request, user, EXPORT)
         form = ExportForm(request.POST or None)
         if request.method != "POST" or not form.is_valid():
             return HttpResponseRedirect(reverse("admin:accounts_user_messages", args=[user.pk]))
@@ -123,8 +122,7 @@ class PersonsMessages:
     def erase_view(self, request: HttpRequest, pk: str) -> HttpResponseBase:
         """Erase, once the reason and the address are given."""
         user = self._person(request, pk)
-        if not request.user.has_perm(ERASE):
-            raise PermissionDenied
+        self._demand(request, user, ERASE)
         page = reverse("admin:accounts_user_messages", args=[user.pk])
         if request.method != "POST":
             return HttpResponseRedirect(page)
@@ -146,6 +144,18 @@ class PersonsMessages:
         )
         self.message_user(request, told % {"count": count}, messages.SUCCESS)
         return HttpResponseRedirect(reverse("admin:accounts_user_change", args=[user.pk]))
+
+    def _demand(self, request: HttpRequest, user: Any, *permissions: str) -> None:
+        """Raise PermissionDenied without any of them, and note the attempt; then ask who it is if that was long ago."""
+        if not any(request.user.has_perm(permission) for permission in permissions):
+            audit.record(
+                actor=request.user,
+                action="messages.denied",
+                subject=subject_of(user),
+                data={"needs": list(permissions)},
+            )
+            raise PermissionDenied
+        demand_recent_sign_in(request)
 
     def _person(self, request: HttpRequest, pk: str) -> Any:
         user = self.get_object(request, pk)

@@ -11,6 +11,7 @@ from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models.functions import Lower
 from django.utils import timezone
+from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext_lazy as _
 from phonenumber_field.modelfields import PhoneNumberField
 
@@ -56,6 +57,12 @@ class User(AbstractBaseUser, PermissionsMixin):
     is_staff = models.BooleanField(_("staff"), default=False)
     is_active = models.BooleanField(_("active"), default=True)
     date_joined = models.DateTimeField(_("joined"), default=timezone.now)
+    sign_ins_ended_at = models.DateTimeField(
+        _("signed out everywhere at"), null=True, blank=True, editable=False
+    )
+
+    # Set on the user of one request whose sign-in has not shown the second factor that it needs. Such a user has no permission at all.
+    lacks_second_factor = False
 
     objects: ClassVar[UserManager] = UserManager()
 
@@ -70,6 +77,26 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     def __str__(self) -> str:
         return self.email
+
+    def has_perm(self, perm: str, obj: Any = None) -> bool:
+        return not self.lacks_second_factor and super().has_perm(perm, obj)
+
+    def has_module_perms(self, app_label: str) -> bool:
+        return not self.lacks_second_factor and super().has_module_perms(app_label)
+
+    def standing(self, *, secret: str | None = None) -> str:
+        """Return what every session and token of this user is bound to.
+
+        It changes, and they all end at once, with the password, with the rank of staff or superuser, and with "sign out everywhere",
+        whoever changed it and by whatever way. A closed account is refused besides.
+        """
+        ended = self.sign_ins_ended_at.isoformat() if self.sign_ins_ended_at else ""
+        facts = f"{self.password}|{self.is_staff:d}{self.is_superuser:d}|{ended}"
+        return salted_hmac("accounts.standing", facts, secret=secret, algorithm="sha256").hexdigest()
+
+    def _get_session_auth_hash(self, secret: str | None = None) -> str:
+        """Django's hook behind get_session_auth_hash and its fallbacks for older secrets."""
+        return self.standing(secret=secret)
 
     def get_full_name(self) -> str:
         return self.name or self.email
@@ -101,6 +128,9 @@ class TokenFamily(models.Model):
     current_jti = models.CharField(max_length=64)
     created_at = models.DateTimeField(auto_now_add=True)
     last_used_at = models.DateTimeField(null=True, blank=True)
+    # When this sign-in gave a one-time code; it is not asked again while the family lives.
+    second_factor_at = models.DateTimeField(null=True, blank=True)
+    client = models.CharField(max_length=200, blank=True)
     expires_at = models.DateTimeField(db_index=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
 

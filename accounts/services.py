@@ -14,11 +14,13 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.crypto import constant_time_compare
 from django.utils.translation import gettext_lazy as _
 from rest_framework_simplejwt.exceptions import TokenError
 from rest_framework_simplejwt.tokens import RefreshToken
-from rest_framework_simplejwt.utils import datetime_from_epoch, get_md5_hash_password
+from rest_framework_simplejwt.utils import datetime_from_epoch
 
+from accounts import second_factor
 from accounts.models import TokenFamily, User
 from communications.models import ConsentSource
 from communications.services.consent import is_reached_by, record_consent
@@ -101,15 +103,31 @@ def user_of(*, email: str, password: str) -> User:
     return user
 
 
-def issue_tokens(user: User) -> Tokens:
-    """Start a new token family for the user and return its first pair."""
-    refresh = RefreshToken.for_user(user)
+def issue_tokens(user: User, *, code: str = "", client: str = "") -> Tokens:
+    """Start a new token family for the user and return its first pair.
+
+    With a one-time code of the user's the family counts as signed in with a second factor; raises WrongCode for a wrong one.
+    client: what the program calls itself, for the list of sign-ins.
+    """
+    if code:
+        second_factor.check_code(user, code)
+    refresh = _refresh_for(user)
     family = TokenFamily(
-        user=user, current_jti=refresh["jti"], expires_at=datetime_from_epoch(refresh["exp"])
+        user=user,
+        current_jti=refresh["jti"],
+        expires_at=datetime_from_epoch(refresh["exp"]),
+        second_factor_at=timezone.now() if code else None,
+        client=client[:200],
     )
     refresh["family"] = str(family.pk)
     family.save(force_insert=True)
     return Tokens(access=str(refresh.access_token), refresh=str(refresh))
+
+
+def _refresh_for(user: User) -> RefreshToken:
+    token = RefreshToken.for_user(user)
+    token["standing"] = user.standing()
+    return token
 
 
 def rotate(text: str, *, now: datetime) -> Tokens:
@@ -121,9 +139,9 @@ def rotate(text: str, *, now: datetime) -> Tokens:
     family = TokenFamily.objects.select_related("user").filter(pk=old.get("family"), revoked_at=None).first()
     if family is None or not family.user.is_active:
         raise TokenNotValid
-    if old.get("hash_password") != get_md5_hash_password(family.user.password):
+    if not constant_time_compare(str(old.get("standing")), family.user.standing()):
         raise TokenNotValid
-    new = RefreshToken.for_user(family.user)
+    new = _refresh_for(family.user)
     new["family"] = str(family.pk)
     # One statement on the family's own columns decides the race: PostgreSQL re-reads the row for the one that waited.
     won = TokenFamily.objects.filter(pk=family.pk, current_jti=old["jti"], revoked_at=None).update(

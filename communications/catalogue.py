@@ -103,6 +103,10 @@ STAY = (
     Variable("return_date", _("Return, date only"), "Fri 11 Dec"),
     Variable("timezone_name", _("The airport's time zone, as people say it"), "London time"),
 )
+CHANGED_AT = Variable("changed_at", _("When it was changed"), "2026-12-04 06:30 UTC")
+ACCOUNT_URL = Variable(
+    "account_url", _("The person's account"), "https://parking.example/account", is_url=True
+)
 REFUND_STATUS = Variable(
     "refund_status_text",
     _("Where the refund stands, as a sentence"),
@@ -144,6 +148,15 @@ KINDS: dict[str, Kind] = {
                     is_secret=True,
                 ),
             ),
+        ),
+        *(
+            Kind(code, label, (CUSTOMER, CHANGED_AT, ACCOUNT_URL))
+            for code, label in (
+                ("password_changed", _("The password was changed")),
+                ("second_factor_added", _("A second factor was set up")),
+                ("second_factor_removed", _("The second factor was removed")),
+                ("recovery_codes_made", _("New recovery codes were made")),
+            )
         ),
         Kind(
             "already_registered",

@@ -41,9 +41,11 @@ STATUS_OF_CODE: dict[str, int] = {
     "currency_mismatch": 422,
     "declined": 402,
     "wrong_credentials": 401,
+    "wrong_code": 401,
     "token_not_valid": 401,
     "email_not_verified": 403,
     "too_many_requests": 429,
+    "too_many_declines": 429,
     "provider_unavailable": 503,
 }
 
@@ -297,8 +299,8 @@ def _flat(detail: Any, path: str = "") -> list[dict[str, str]]:
 def limit_rate(request: Request, group: str, *, account: str = "") -> None:
     """Count this call against settings.RATE_LIMITS[group], per address and per account. Raises TooManyRequests.
 
-    `account` names whose budget is used besides the address's: a user's id or the e-mail address that was typed. When the
-    shared cache is down the call passes and the log says so: a limiter may not close the shop.
+    `account` names whose budget is used besides the address's: a user's id or the e-mail address that was typed. While the shared
+    cache is away each process counts for itself (foundation.cache); were even that to fail the call passes and the log says so.
     """
     per_address, per_account = settings.RATE_LIMITS[group]
     buckets: list[tuple[str, Any, str]] = [(f"{group}.address", "ip", per_address)]

@@ -91,6 +91,16 @@ def business_rules_are_readable(app_configs: Any, **kwargs: Any) -> list[CheckMe
     ):
         if not re.fullmatch(form, getattr(settings, name)):
             problems.append(_error("E008", name, "cannot be read", f"Write it like {example}."))
+    for name, count, example in (("CARD_DECLINES", 3, "15,8,6"), ("OPEN_HOLDS_PER_ADDRESS", 2, "30,12")):
+        if len(getattr(settings, name)) != count or any(limit < 1 for limit in getattr(settings, name)):
+            problems.append(
+                _error(
+                    "E008", name, "cannot be read", f"Write {count} whole numbers from 1, such as {example}."
+                )
+            )
+    if len(settings.SIGN_IN_FAILURES) != 3 or any(limit < 1 for limit in settings.SIGN_IN_FAILURES):
+        hint = "Write three whole numbers from 1: per address, per account and address, per account, such as 60,5,20."
+        problems.append(_error("E008", "SIGN_IN_FAILURES", "cannot be read", hint))
     if any(not re.fullmatch("[A-Z]{2}", country) for country in settings.SMS_COUNTRIES):
         problems.append(
             _error("E008", "SMS_COUNTRIES", "cannot be read", "Write countries such as GB,DE,US.")
@@ -256,4 +266,7 @@ def _switches() -> list[CheckMessage]:
         )
     if not settings.RATE_LIMITS_ENABLED:
         problems.append(_error("E007", "RATE_LIMITS_ENABLED", "is off", "Remove it: the default is on."))
+    if not settings.STAFF_MFA_REQUIRED:
+        hint = "A stolen password would move money. Remove it: the default is on."
+        problems.append(_error("E007", "STAFF_MFA_REQUIRED", "is off", hint))
     return problems

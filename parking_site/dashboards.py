@@ -68,6 +68,7 @@ NAVIGATION = [
     ]),
     (gettext_lazy("Books"), [
         ("rule", "payments.Break"),
+        ("credit_card_off", "payments.CardBreaker"),
         ("sync", "payments.ReconciliationRun"),
         ("account_balance", "payments.LedgerTransaction"),
         ("savings", "payments.Payout"),

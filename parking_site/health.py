@@ -123,5 +123,7 @@ def _messages() -> dict[str, Any]:
 
 def _sandbox() -> dict[str, Any]:
     address = urlsplit(settings.SANDBOX_URL)
-    with socket.create_connection((address.hostname or "", address.port or (443 if address.scheme == "https" else 80)), timeout=1):
+    with socket.create_connection(
+        (address.hostname or "", address.port or (443 if address.scheme == "https" else 80)), timeout=1
+    ):
         return {"status": "ok", "url": settings.SANDBOX_URL}

@@ -86,6 +86,8 @@ INSTALLED_APPS = [
     "django_htmx",
     "allauth",
     "allauth.account",
+    "allauth.mfa",
+    "allauth.usersessions",
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
@@ -102,6 +104,7 @@ MIDDLEWARE = [
     "foundation.middleware.RequestIdMiddleware",
     # Not by the proxy: this one adds random bytes, so that lengths tell nothing of a page's secrets (BREACH).
     "django.middleware.gzip.GZipMiddleware",
+    "parking_site.middleware.HeadersMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -113,6 +116,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "allauth.account.middleware.AccountMiddleware",
+    "accounts.middleware.SecondFactorMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -165,7 +169,14 @@ DATABASES["default"]["TEST"] = {"NAME": env.str("TEST_DATABASE_NAME", default="t
 REDIS_URL = env.str("REDIS_URL", default="")
 REDIS_BACKEND = "foundation.cache.PatientRedisCache"
 CACHES = {
-    "default": {"BACKEND": REDIS_BACKEND, "LOCATION": REDIS_URL}
+    "default": {
+        "BACKEND": REDIS_BACKEND,
+        "LOCATION": REDIS_URL,
+        "OPTIONS": {
+            "socket_connect_timeout": 1,
+            "socket_timeout": 1,
+        },  # a server that is gone may not hold up pages
+    }
     if REDIS_URL
     else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
 }
@@ -209,6 +220,34 @@ ACCOUNT_LOGIN_ON_EMAIL_CONFIRMATION = False
 ACCOUNT_PREVENT_ENUMERATION = "strict"
 ACCOUNT_UNIQUE_EMAIL = True
 ACCOUNT_SESSION_REMEMBER = True
+ACCOUNT_EMAIL_NOTIFICATIONS = True  # accounts.adapter turns them into audit entries and letters of our own
+# By address, and by the e-mail address that was typed. Failed sign-ins are counted in accounts/throttle.py; "login_failed" counts codes.
+ACCOUNT_RATE_LIMITS = (
+    {
+        "login": "60/m/ip",
+        "login_failed": "20/m/ip,5/5m/key",
+        "reset_password": "20/m/ip,5/h/key",
+        "signup": "20/m/ip",
+        "reauthenticate": "10/m/user",
+    }
+    if env.bool("RATE_LIMITS_ENABLED", default=True)
+    else False
+)
+MFA_ADAPTER = "accounts.adapter.SecondFactorAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
+MFA_RECOVERY_CODES_SHOW_ONCE = True
+MFA_FORMS = {
+    "authenticate": "accounts.pages.forms.AuthenticateForm",
+    "reauthenticate": "accounts.pages.forms.ReauthenticateForm",
+    "activate_totp": "accounts.pages.forms.ActivateTOTPForm",
+}
+# Staff do nothing as staff, in the admin or over the API, without a second factor.
+STAFF_MFA_REQUIRED = env.bool("STAFF_MFA_REQUIRED", default=DEPLOYED)
+# What cannot be undone (refunds, approvals, disputes, persons' data, rights) asks who it is again after so many minutes. 0: never.
+RECENT_SIGN_IN_MINUTES = env.int("RECENT_SIGN_IN_MINUTES", default=30 if DEPLOYED else 0)
+ACCOUNT_REAUTHENTICATION_TIMEOUT = 60 * (RECENT_SIGN_IN_MINUTES or 15)
+# Failed sign-ins in 15 minutes: from one address; of one account from one address; of one account, before each further try has to wait.
+SIGN_IN_FAILURES = env.list("SIGN_IN_FAILURES", cast=int, default=[60, 5, 20])
 ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https" if SITE_URL.startswith("https") else "http"
 
 SESSION_COOKIE_AGE = env.int("SESSION_LIFETIME_SECONDS", default=14 * 24 * 3600)
@@ -216,6 +255,8 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = DEPLOYED
 SESSION_COOKIE_NAME = "__Host-session" if DEPLOYED else "session"
 CSRF_COOKIE_NAME = "__Host-csrf" if DEPLOYED else "csrftoken"
 CSRF_COOKIE_HTTPONLY = True
+# In the session and not in a cookie of their own, which would lack the prefix that no neighbouring host can forge.
+MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 
 # --- Language and time ------------------------------------------------------------------------------------------
@@ -287,7 +328,7 @@ SIMPLE_JWT = {
     "REFRESH_TOKEN_LIFETIME": timedelta(
         seconds=env.int("JWT_REFRESH_LIFETIME_SECONDS", default=14 * 24 * 3600)
     ),
-    "CHECK_REVOKE_TOKEN": True,  # rotation and revocation: accounts.services
+    # Rotation and revocation: accounts.services; what ends a token at once: User.standing.
     "SIGNING_KEY": JWT_SIGNING_KEY,
     "UPDATE_LAST_LOGIN": False,
 }
@@ -456,6 +497,11 @@ LONGEST_STAY_DAYS = env.int("LONGEST_STAY_DAYS", default=90)
 REFUND_APPROVAL_ABOVE = env.list("REFUND_APPROVAL_ABOVE", default=[])
 # How many hours before drop-off, and before return, a customer is reminded.
 REMINDER_HOURS = env.list("REMINDER_HOURS", cast=int, default=[24, 2])
+# Open holds from one internet address: in all, and in one car park. A partner who books for many from one address needs more.
+OPEN_HOLDS_PER_ADDRESS = env.list("OPEN_HOLDS_PER_ADDRESS", cast=int, default=[30, 12])
+# So many declined cards in so many minutes stop further ones: from one address, of one customer, of one card.
+CARD_DECLINES = env.list("CARD_DECLINES", cast=int, default=[15, 8, 6])
+CARD_DECLINE_MINUTES = env.int("CARD_DECLINE_MINUTES", default=60)
 OPEN_HOLDS_PER_CUSTOMER = env.int("OPEN_HOLDS_PER_CUSTOMER", default=5)
 RATE_LIMITS_ENABLED = env.bool("RATE_LIMITS_ENABLED", default=True)
 # The header that our own proxy overwrites with the caller's address. Empty: the socket's address is the caller's.
@@ -496,7 +542,7 @@ _stripe_sources = (
 # Browsers hold the redirect that follows a form to the same rule as the form.
 _paypal_pages = [] if SANDBOX_URL or not PAYPAL_CLIENT_ID else ["https://*.paypal.com"]
 CONTENT_SECURITY_POLICY = {
-    "EXCLUDE_URL_PREFIXES": ["/admin/"],  # see parking_site.urls: the admin sets its own, looser policy
+    "EXCLUDE_URL_PREFIXES": ["/admin/"],  # ADMIN_CONTENT_SECURITY_POLICY
     "DIRECTIVES": {
         "default-src": [SELF],
         "script-src": [SELF, NONCE, *_stripe_sources],
@@ -510,6 +556,18 @@ CONTENT_SECURITY_POLICY = {
         "object-src": [NONE],
     },
 }
+
+# No inline script, and nothing from elsewhere. Two things of Unfold's stand in the way of the shop's strictness: it is built on Alpine, which
+# compiles the expressions in its attributes (unsafe-eval), and its colours and widths are <style> elements and style attributes without a
+# nonce (unsafe-inline, for styles only).
+ADMIN_CONTENT_SECURITY_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "connect-src 'self'; frame-src 'self'; frame-ancestors 'self'; form-action 'self'; base-uri 'none'; object-src 'none'"
+)
+PERMISSIONS_POLICY = (
+    "accelerometer=(), camera=(), display-capture=(), geolocation=(), gyroscope=(), magnetometer=(), microphone=(), midi=(), usb=(), "
+    + ('payment=(self "https://js.stripe.com")' if not SANDBOX_URL else "payment=(self)")
+)
 
 # --- Jobs -------------------------------------------------------------------------------------------------------
 PROCRASTINATE_AUTODISCOVER_MODULE_NAME = "tasks"

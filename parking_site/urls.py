@@ -2,7 +2,9 @@
 
 from django.contrib import admin
 from django.urls import include, path, re_path
+from django.views.generic import RedirectView
 
+from accounts.pages.admin_login import admin_login
 from foundation.api import unknown_path
 from parking_site.docs import DocsView, SchemaView
 from parking_site.health import liveness, readiness
@@ -19,7 +21,11 @@ urlpatterns = [
     path("api/", include("payments.api.urls")),
     re_path(r"^api(/.*)?$", unknown_path),
     path("admin/system/", admin.site.admin_view(system_page), name="system"),
+    # One log-in for all, with its limits and its second factor; and one page that changes a password.
+    path("admin/login/", admin_login),
+    path("admin/password_change/", RedirectView.as_view(pattern_name="account_change_password")),
     path("admin/", admin.site.urls),
+    path("accounts/sessions/", RedirectView.as_view(pattern_name="accounts:sign_ins")),
     path("accounts/", include("allauth.urls")),
     path("webhooks/", include("communications.webhooks.urls")),
     path("messages/", include("communications.pages.urls")),

@@ -8,9 +8,28 @@ from procrastinate.contrib.django import app
 
 from foundation import jobs
 from payments.models import Payment
-from payments.services import answers, checkout, documents, inbox, janitor, reconcile, refund, strays
+from payments.services import (
+    answers,
+    checkout,
+    declines,
+    documents,
+    inbox,
+    janitor,
+    reconcile,
+    refund,
+    strays,
+)
 
 AGAIN = RetryStrategy(max_attempts=6, exponential_wait=3)
+
+
+@app.periodic(cron="41 3 * * *")
+@app.task(
+    name="payments.forget_declines", queueing_lock="payments.forget_declines", lock="payments.forget_declines"
+)
+def forget_declines(timestamp: int) -> None:
+    """Forget declined cards and stops that count no more, once a day."""
+    declines.forget_old(now=timezone.now())
 
 
 @app.task(name="payments.withdraw_payment", retry=AGAIN)

@@ -28,6 +28,16 @@ class RegisterAnswer(serializers.Serializer):
 class TokenInput(StrictSerializer):
     email = serializers.CharField(max_length=254)
     password = serializers.CharField(max_length=128, trim_whitespace=False, write_only=True)
+    code = serializers.CharField(
+        max_length=32,
+        required=False,
+        default="",
+        allow_blank=True,
+        help_text=_(
+            "The one-time code of an authenticator app, or a recovery code. Accounts with a second factor, and staff, need it for "
+            "everything but their own profile."
+        ),
+    )
 
 
 class RefreshInput(StrictSerializer):

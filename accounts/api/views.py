@@ -9,7 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from accounts import services
+from accounts import services, throttle
 from accounts.api.serializers import (
     ProfileAnswer,
     ProfileInput,
@@ -22,6 +22,7 @@ from accounts.api.serializers import (
 from accounts.models import User
 from foundation.api import limit_rate, valid
 from foundation.languages import language_of
+from foundation.middleware import client_address
 
 
 class PublicView(APIView):
@@ -44,10 +45,20 @@ class RegisterView(PublicView):
 class TokenView(PublicView):
     @extend_schema(request=TokenInput, responses={200: TokenAnswer}, tags=["auth"])
     def post(self, request: Request) -> Response:
-        """Exchange e-mail address and password for a short-lived access token and a refresh token."""
+        """Exchange e-mail address and password for a short-lived access token and a refresh token.
+
+        Accounts with a second factor, and staff, send the one-time `code` of their authenticator app too: without it the tokens open
+        only the account's own profile, and everything else answers 403 `second_factor_required`.
+        """
         given = valid(TokenInput, request)
-        limit_rate(request, "token", account=given["email"].strip().lower())
-        return Response(TokenAnswer(services.issue_tokens(services.user_of(**given))).data)
+        address = client_address(request._request)
+        # By account only from here: what strangers try elsewhere may not keep its owner out.
+        limit_rate(request, "token", account=f"{given['email'].strip().lower()} {address}")
+        attempt = throttle.attempt(account=given["email"], address=address)
+        user = services.user_of(email=given["email"], password=given["password"])
+        tokens = services.issue_tokens(user, code=given["code"], client=request.headers.get("User-Agent", ""))
+        attempt.succeeded()
+        return Response(TokenAnswer(tokens).data)
 
 
 class RefreshView(PublicView):
@@ -69,6 +80,8 @@ class LogoutView(PublicView):
 
 
 class MeView(APIView):
+    is_open_without_second_factor = True
+
     @extend_schema(responses={200: ProfileAnswer}, tags=["auth"])
     def get(self, request: Request) -> Response:
         """Return the caller's own profile."""

@@ -5,6 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from allauth.account import forms as allauth_forms
+from allauth.mfa.base import forms as mfa_forms
+from allauth.mfa.totp import forms as totp_forms
+from django.contrib.auth.hashers import make_password
+from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 
@@ -28,7 +32,11 @@ class LoginForm(HouseWords, allauth_forms.LoginForm):
 
 
 class SignupForm(HouseWords, allauth_forms.SignupForm):
-    pass
+    def try_save(self, request: HttpRequest) -> Any:
+        """Hash one password for a known address too, so that both ways take alike."""
+        if self.account_already_exists:
+            make_password(self.cleaned_data["password1"])
+        return super().try_save(request)
 
 
 class ResetPasswordForm(HouseWords, allauth_forms.ResetPasswordForm):
@@ -36,4 +44,33 @@ class ResetPasswordForm(HouseWords, allauth_forms.ResetPasswordForm):
 
 
 class AddEmailForm(HouseWords, allauth_forms.AddEmailForm):
+    pass
+
+
+class OneTimeCode(HouseWords):
+    """A code from the phone: digits, in one row, offered by the phone's keyboard."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        code = self.fields["code"]
+        code.max_length = 32
+        code.label = _("Code")
+        code.widget.attrs |= {
+            "autocomplete": "one-time-code",
+            "inputmode": "numeric",
+            "autofocus": True,
+            "maxlength": 32,
+            "class": "code",
+        }
+
+
+class AuthenticateForm(OneTimeCode, mfa_forms.AuthenticateForm):
+    pass
+
+
+class ReauthenticateForm(OneTimeCode, mfa_forms.ReauthenticateForm):
+    pass
+
+
+class ActivateTOTPForm(OneTimeCode, totp_forms.ActivateTOTPForm):
     pass

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from accounts.pages import data, profile
+from accounts.pages import data, profile, sign_ins
 
 app_name = "accounts"
 
@@ -14,4 +14,5 @@ urlpatterns = [
     path("your-data", data.guest, name="guest_data"),
     path("your-data/mine", data.guest_own_data, name="guest_own_data"),
     path("your-data/<str:token>", data.guest_link, name="guest_data_link"),
+    path("account/sign-ins", sign_ins.sign_in_list, name="sign_ins"),
 ]

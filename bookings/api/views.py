@@ -28,6 +28,7 @@ from bookings.services.quote import quote_stay
 from foundation.api import CursorPagination, idempotent, limit_rate, query_of, valid
 from foundation.errors import InvalidInput, NotFound
 from foundation.languages import language_of
+from foundation.middleware import client_address
 from foundation.shared_cache import shared_for
 
 OFFERS_PER_PAGE = 20
@@ -188,6 +189,7 @@ class BookingsView(APIView):
             flights=Flights(outbound=flights.get("outbound", ""), return_=flights.get("return", "")),
             user=user,
             language=asked.get("language") or language_of(request._request),
+            address=client_address(request._request),
             now=timezone.now(),
         )
         return Response(s.hold_body(placed.booking, placed.guest_token), status=201)

@@ -103,6 +103,8 @@ class Booking(models.Model):
     language = models.CharField(_("language"), max_length=8, default="en")
     # What was ticked when booking; it becomes consent when the booking is paid, so that nobody signs up a stranger.
     offers_wording = models.CharField(_("offers asked for"), max_length=500, blank=True, editable=False)
+    # Where the hold came from, as a keyed hash, for the cap on open holds.
+    held_from_key = models.CharField(max_length=64, blank=True, editable=False)
     total_minor = models.PositiveIntegerField(_("total"))
     currency = models.CharField(_("currency"), max_length=3)
     lines = models.JSONField(_("price lines"), default=list)
@@ -136,6 +138,11 @@ class Booking(models.Model):
                 name="booking_by_return",
             ),
             models.Index(Lower("driver_email"), name="booking_by_email"),
+            models.Index(
+                fields=["held_from_key"],
+                condition=models.Q(status="held") & ~models.Q(held_from_key=""),
+                name="booking_held_from",
+            ),
             models.Index(fields=["driver_phone"], name="booking_by_phone"),
             models.Index(
                 fields=["pool", "hold_expires_at"],

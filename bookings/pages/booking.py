@@ -25,6 +25,7 @@ from bookings.services import hold, promo, quote
 from bookings.services.errors import CarParkClosed
 from foundation.errors import DomainError, InvalidInput
 from foundation.languages import language_of
+from foundation.middleware import client_address
 from foundation.money import Money
 
 # Where a service's complaint about a public field is shown in the form.
@@ -135,6 +136,7 @@ def book(request: HttpRequest, product_id: int) -> HttpResponse:
                 user=user,
                 language=form.cleaned_data["language"] or language_of(request),
                 offers_wording=str(form.fields["offers"].label) if form.cleaned_data["offers"] else "",
+                address=client_address(request),
                 now=now,
             )
     except InvalidInput as error:

@@ -19,7 +19,7 @@ from bookings import queries
 from bookings.models import Booking
 from bookings.pages.access import booking_from, guest_references, remember_guest_booking
 from bookings.pages.forms import FindForm
-from bookings.pages.limits import limit_posts
+from bookings.pages.limits import limit_posts, limit_visits
 from bookings.services import access, cancel
 from bookings.services.amend import held_amendment, may_change
 from bookings.services.messages import calendar_entry
@@ -71,6 +71,7 @@ def find(request: HttpRequest) -> HttpResponse:
 
 @never_cache
 @require_safe
+@limit_visits(group="guest_link", rate="30/m")
 def guest_link(request: HttpRequest, reference: str, token: str) -> HttpResponse:
     """Exchange the link of a message for this session's access; the token leaves the address bar."""
     try:

@@ -11,7 +11,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, connection, transaction
-from django.db.models import Q
+from django.db.models import Count, Q
 from django.utils.translation import gettext as _
 from psycopg.types.range import TimestamptzRange
 
@@ -30,6 +30,7 @@ from bookings.services.errors import (
 from bookings.services.lapse import expire_overdue_amendments
 from bookings.services.promo import take_use
 from bookings.services.stay import Driver, Flights, check_stay, clean_driver, clean_flight, clean_plate
+from communications.services.consent import key_of
 from foundation.errors import InvalidInput
 from foundation.transitions import change_status
 
@@ -58,14 +59,16 @@ def place_hold(
     user: Any = None,
     language: str = "en",
     offers_wording: str = "",
+    address: str = "",
     now: datetime,
 ) -> PlacedHold:
     """Keep one space of the quote's product at the quoted price until HOLD_LIFETIME_MINUTES from `now`.
 
     Locks the day gates of the stay, for the length of one insert and the commit. When the car park is full, overdue holds in the way are
     expired first and it tries once more. A stay that costs nothing is confirmed in the same commit. The same quote, car and driver again
-    is the same hold. A promo code of the quote has one use less until the hold lapses or the booking is cancelled. Raises QuoteUsed,
-    QuoteExpired, NotOnSale, CarParkFull, TooManyHolds, PromoCodeUsedUp, InvalidInput.
+    is the same hold. A promo code of the quote has one use less until the hold lapses or the booking is cancelled. `address` is where the
+    request came from, kept as a keyed hash for the cap on open holds. Raises QuoteUsed, QuoteExpired, NotOnSale, CarParkFull, TooManyHolds,
+    PromoCodeUsedUp, InvalidInput.
     """
     product = quote.product
     if quote.expires_at <= now:
@@ -98,6 +101,7 @@ def place_hold(
         return_flight=flights.return_,
         language=language if language in dict(settings.MESSAGE_LANGUAGES) else settings.LANGUAGE_CODE,
         offers_wording=offers_wording[:500],
+        held_from_key=key_of("internet", address) if address else "",
         total_minor=quote.total_minor,
         currency=quote.currency,
         lines=quote.lines,
@@ -196,6 +200,21 @@ def _refuse_too_many_holds(booking: Booking, *, now: datetime) -> None:
         )
         if cursor.fetchone()[0] >= cap:
             raise TooManyHolds
+        if not booking.held_from_key or not settings.RATE_LIMITS_ENABLED:
+            return
+        # After the customer's own lock, always in this order, so that parallel holds from one address cannot pass the cap together.
+        cursor.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"hold from:{booking.held_from_key}"]
+        )
+    here = Q(product__car_park=booking.product.car_park_id)
+    open_holds = Booking.objects.filter(
+        held_from_key=booking.held_from_key, status=Status.HELD, hold_expires_at__gt=now
+    ).aggregate(in_all=Count("pk"), in_car_park=Count("pk", filter=here))
+    most_in_all, most_in_car_park = settings.OPEN_HOLDS_PER_ADDRESS
+    if open_holds["in_all"] >= most_in_all or open_holds["in_car_park"] >= most_in_car_park:
+        raise TooManyHolds(
+            _("Too many spaces are held from where you are. Pay for one, or try again in a few minutes.")
+        )
 
 
 def expire(booking_id: int, *, now: datetime) -> bool:

@@ -238,3 +238,18 @@ def test_an_anonymous_visitor_is_not_stored_as_a_user() -> None:
     placed = hold(make_product(), user=AnonymousUser())
     assert placed.booking.user is None
     assert Occupancy.objects.get(booking=placed.booking).released_at is None
+
+
+def test_one_address_holds_so_many_spaces_and_fewer_in_one_car_park(settings: Any) -> None:
+    settings.OPEN_HOLDS_PER_ADDRESS = [4, 3]
+    one, other = make_product(capacity=9), make_product(capacity=9, iata="LGW")
+    for _number in range(3):
+        hold(one, address="192.0.2.1")
+    with pytest.raises(TooManyHolds, match="from where you are"):
+        hold(one, address="192.0.2.1")
+    hold(one, address="192.0.2.2")
+    hold(other, address="192.0.2.1")
+    with pytest.raises(TooManyHolds):
+        hold(other, address="192.0.2.1")
+    hold(one, address="192.0.2.1", now=LATER)
+    assert "192.0.2" not in str(list(Booking.objects.values_list("held_from_key")))

@@ -36,6 +36,49 @@ TEMPLATES: dict[tuple[str, str], Words] = {
         button_label="Passwort festlegen",
         button_variable="reset_url",
     ),
+    ("password_changed", "email"): Words(
+        subject="Ihr Passwort wurde geändert",
+        heading="Ihr Passwort wurde geändert",
+        body=(
+            "Guten Tag {{ customer_name }},\n\ndas Passwort Ihres Kontos bei {{ site_name }} wurde am {{ changed_at }} geändert. Wer anderswo "
+            "angemeldet war, ist abgemeldet.\n\nWaren Sie es nicht, legen Sie sofort ein neues Passwort fest und schreiben Sie an "
+            "{{ support_email }}."
+        ),
+        button_label="Konto öffnen",
+        button_variable="account_url",
+    ),
+    ("second_factor_added", "email"): Words(
+        subject="Ein zweiter Faktor schützt Ihr Konto",
+        heading="Ihr zweiter Faktor ist eingerichtet",
+        body=(
+            "Guten Tag {{ customer_name }},\n\nseit {{ changed_at }} fragt Ihr Konto bei {{ site_name }} neben dem Passwort nach einem Code "
+            "Ihrer Authenticator-App.\n\nWaren Sie es nicht, schreiben Sie sofort an {{ support_email }}."
+        ),
+        button_label="Konto öffnen",
+        button_variable="account_url",
+    ),
+    ("second_factor_removed", "email"): Words(
+        subject="Ihr zweiter Faktor wurde entfernt",
+        heading="Ihr zweiter Faktor wurde entfernt",
+        body=(
+            "Guten Tag {{ customer_name }},\n\nam {{ changed_at }} wurde der zweite Faktor Ihres Kontos bei {{ site_name }} entfernt: Das "
+            "Passwort allein öffnet es jetzt.\n\nWenn Sie das nicht wollten, legen Sie sofort ein neues Passwort fest und schreiben Sie an "
+            "{{ support_email }}."
+        ),
+        button_label="Konto öffnen",
+        button_variable="account_url",
+    ),
+    ("recovery_codes_made", "email"): Words(
+        subject="Neue Wiederherstellungscodes für Ihr Konto",
+        heading="Neue Wiederherstellungscodes",
+        body=(
+            "Guten Tag {{ customer_name }},\n\nam {{ changed_at }} wurden neue Wiederherstellungscodes für Ihr Konto bei {{ site_name }} "
+            "erzeugt. Die früheren gelten nicht mehr.\n\nWaren Sie es nicht, legen Sie sofort ein neues Passwort fest und schreiben Sie an "
+            "{{ support_email }}."
+        ),
+        button_label="Konto öffnen",
+        button_variable="account_url",
+    ),
     ("already_registered", "email"): Words(
         subject="Sie haben bereits ein Konto",
         heading="Sie haben bereits ein Konto",

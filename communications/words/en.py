@@ -35,6 +35,46 @@ TEMPLATES: dict[tuple[str, str], Words] = {
         button_label="Set new password",
         button_variable="reset_url",
     ),
+    ("password_changed", "email"): Words(
+        subject="Your password was changed",
+        heading="Your password was changed",
+        body=(
+            "Hello {{ customer_name }},\n\nThe password of your {{ site_name }} account was changed on {{ changed_at }}. Everybody who was "
+            "signed in elsewhere is signed out.\n\nIf it was not you, set a new password at once and write to {{ support_email }}."
+        ),
+        button_label="Open my account",
+        button_variable="account_url",
+    ),
+    ("second_factor_added", "email"): Words(
+        subject="A second factor protects your account",
+        heading="Your second factor is set up",
+        body=(
+            "Hello {{ customer_name }},\n\nSince {{ changed_at }} your {{ site_name }} account asks for a code of your authenticator app "
+            "besides the password.\n\nIf it was not you, write to {{ support_email }} at once."
+        ),
+        button_label="Open my account",
+        button_variable="account_url",
+    ),
+    ("second_factor_removed", "email"): Words(
+        subject="Your second factor was removed",
+        heading="Your second factor was removed",
+        body=(
+            "Hello {{ customer_name }},\n\nOn {{ changed_at }} the second factor of your {{ site_name }} account was removed: the password "
+            "alone opens it now.\n\nIf you did not ask for that, set a new password at once and write to {{ support_email }}."
+        ),
+        button_label="Open my account",
+        button_variable="account_url",
+    ),
+    ("recovery_codes_made", "email"): Words(
+        subject="New recovery codes for your account",
+        heading="New recovery codes",
+        body=(
+            "Hello {{ customer_name }},\n\nNew recovery codes of your {{ site_name }} account were made on {{ changed_at }}. The earlier ones "
+            "no longer work.\n\nIf it was not you, set a new password at once and write to {{ support_email }}."
+        ),
+        button_label="Open my account",
+        button_variable="account_url",
+    ),
     ("already_registered", "email"): Words(
         subject="You already have an account",
         heading="You already have an account",

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, Any
 
 PACKAGES = "systemd,systemd-sysv,dbus,ca-certificates,iproute2,procps"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -35,15 +36,18 @@ class Failed(Exception):
     """A command in the machine failed; the message holds the end of what it said."""
 
 
-def run(*command: str, check: bool = True, **more: object) -> subprocess.CompletedProcess[str]:
+def run(
+    *command: str, check: bool = True, stdin: IO[bytes] | int = subprocess.DEVNULL, **more: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run a command of this machine's and return what it said. Raises Failed when it ended with an error and `check` holds."""
     done = subprocess.run(
         command,
         capture_output=True,
         text=True,
         check=False,
-        stdin=more.pop("stdin", subprocess.DEVNULL),
+        stdin=stdin,
         **more,
-    )  # type: ignore[call-overload] # noqa: S603
+    )
     if check and done.returncode:
         raise Failed(
             f"{' '.join(command[:6])} ... ended with {done.returncode}:\n{(done.stdout + done.stderr)[-3000:]}"
@@ -89,8 +93,11 @@ class World:
         self.hosts = hosts
         run("ip", "netns", "add", self.name)
         for words in (
-            "link set lo up", "link add lan type bridge", f"addr add {OUTSIDE}/24 dev lan", "link set lan up",
-        ):  # fmt: skip
+            "link set lo up",
+            "link add lan type bridge",
+            f"addr add {OUTSIDE}/24 dev lan",
+            "link set lan up",
+        ):
             run("ip", "-n", self.name, *words.split())
         folder = Path("/etc/netns") / self.name
         folder.mkdir(parents=True, exist_ok=True)
@@ -102,13 +109,13 @@ class World:
     def command(self, *command: str) -> list[str]:
         return ["ip", "netns", "exec", self.name, *command]
 
-    def run(self, *command: str, check: bool = True, **more: object) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str, check: bool = True, **more: Any) -> subprocess.CompletedProcess[str]:
         return run(*self.command(*command), check=check, **more)
 
     def start(self, *command: str, log: Path, env: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
         """Start a program in the world; it ends with the lab."""
         with log.open("ab") as output:
-            child = subprocess.Popen(  # noqa: S603 - our own programs
+            child = subprocess.Popen(
                 self.command(*command),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -163,18 +170,36 @@ class Machine:
         """Boot, and connect to the world and to the package sources; return how many seconds the boot took."""
         began = time.monotonic()
         binds = [f"--bind-ro={path}" for path in LOCAL_PACKAGES if Path(path).exists()]
-        packages = self.folder.parent.parent / "apt-cache"  # Debian's files need not be fetched for each rehearsal
+        packages = (
+            self.folder.parent.parent / "apt-cache"
+        )  # Debian's files need not be fetched for each rehearsal
         packages.mkdir(exist_ok=True)
         binds.append(f"--bind={packages}:/var/cache/apt/archives")
         with (self.folder / "console.log").open("ab") as console:
-            self.init = subprocess.Popen(  # noqa: S603 - our own container
+            self.init = subprocess.Popen(
                 [
-                    "systemd-nspawn", "--directory", str(self.root), "--machine", self.name, "--register=no", "--keep-unit", "--quiet",
-                    "--boot", "--private-network", "--resolv-conf=off", "--timezone=off", "--link-journal=no",
-                    f"--bind={self.folder / 'offsite'}:/mnt/offsite", *binds, "--capability=CAP_NET_ADMIN",
+                    "systemd-nspawn",
+                    "--directory",
+                    str(self.root),
+                    "--machine",
+                    self.name,
+                    "--register=no",
+                    "--keep-unit",
+                    "--quiet",
+                    "--boot",
+                    "--private-network",
+                    "--resolv-conf=off",
+                    "--timezone=off",
+                    "--link-journal=no",
+                    f"--bind={self.folder / 'offsite'}:/mnt/offsite",
+                    *binds,
+                    "--capability=CAP_NET_ADMIN",
                 ],
-                stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True,
-            )  # fmt: skip
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=console,
+                start_new_session=True,
+            )
         self.leader = self._leader_of(self.init.pid)
         self._connect()
         self.wait_until_up()
@@ -186,7 +211,7 @@ class Machine:
             # The init is nspawn's only child that has a process-id namespace of its own.
             for child in children.read_text().split() if children.exists() else []:
                 with contextlib.suppress(OSError):
-                    if os.readlink(f"/proc/{child}/ns/pid") != os.readlink("/proc/self/ns/pid"):
+                    if Path(f"/proc/{child}/ns/pid").readlink() != Path("/proc/self/ns/pid").readlink():
                         return int(child)
                     inner = self._leader_below(int(child))
                     if inner:
@@ -200,7 +225,7 @@ class Machine:
 
     def _leader_below(self, pid: int) -> int:
         for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-            if os.readlink(f"/proc/{child}/ns/pid") != os.readlink("/proc/self/ns/pid"):
+            if Path(f"/proc/{child}/ns/pid").readlink() != Path("/proc/self/ns/pid").readlink():
                 return int(child)
         return 0
 
@@ -214,13 +239,18 @@ class Machine:
         run("ip", "link", "set", outside, "netns", self.world.name)
         run("ip", "-n", self.world.name, "link", "set", outside, "master", "lan", "up")
         for words in (
-            f"addr add {self.address}/24 dev {inside}", f"link set {inside} up", "link set lo up",
-        ):  # fmt: skip
+            f"addr add {self.address}/24 dev {inside}",
+            f"link set {inside} up",
+            "link set lo up",
+        ):
             run("nsenter", "-t", str(self.leader), "-n", "ip", *words.split())
-        self.slirp = subprocess.Popen(  # noqa: S603
+        self.slirp = subprocess.Popen(
             ["slirp4netns", "--configure", "--mtu=1400", "--disable-host-loopback", str(self.leader), "tap0"],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
 
     def wait_until_up(self) -> None:
         state = ""
@@ -250,7 +280,7 @@ class Machine:
         ]
 
     def run(
-        self, *command: str, check: bool = True, env: dict[str, str] | None = None, **more: object
+        self, *command: str, check: bool = True, env: dict[str, str] | None = None, **more: Any
     ) -> subprocess.CompletedProcess[str]:
         return run(*self.enter(*command, env=env), check=check, **more)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-from deploy.lab.__main__ import ADDRESS, DEPLOY, MACHINE_CONF, Lab
 from deploy.lab.machine import OUTSIDE, Failed, Machine, base
+from deploy.lab.rehearsal import ADDRESS, DEPLOY, MACHINE_CONF, Lab
 from deploy.lab.world import AUTHORITY, SANDBOX, SITE, Load
 
 WEB = ("10.77.0.11", "10.77.0.12")
@@ -17,7 +18,9 @@ class Machines(Lab):
 
     def __init__(self, folder: Path, *, short: bool) -> None:
         super().__init__(folder, short=short)
-        self.webs = [Machine(folder, f"web{number}", address, self.world) for number, address in enumerate(WEB, 1)]
+        self.webs = [
+            Machine(folder, f"web{number}", address, self.world) for number, address in enumerate(WEB, 1)
+        ]
         self.everybody = (self.machine, *self.webs)
 
     def on(self, machine: Machine, *arguments: str, ends: int = 0) -> str:
@@ -37,10 +40,14 @@ class Machines(Lab):
             machine.boot()
         self.outside.begin()
         self.outside.learn_roots()
-        authority = self.outside.authority_file.read_text() + Path("/etc/ssl/certs/ca-certificates.crt").read_text()
+        authority = (
+            self.outside.authority_file.read_text() + Path("/etc/ssl/certs/ca-certificates.crt").read_text()
+        )
         source = self.checkout("HEAD")
         for machine in self.everybody:
-            machine.write("/etc/hosts", f"127.0.0.1 localhost\n{ADDRESS} {SITE}\n{OUTSIDE} {SANDBOX} {AUTHORITY}\n")
+            machine.write(
+                "/etc/hosts", f"127.0.0.1 localhost\n{ADDRESS} {SITE}\n{OUTSIDE} {SANDBOX} {AUTHORITY}\n"
+            )
             machine.write("/root/lab-authority.pem", authority)
             machine.put_tree(source, "/root/parking")
             machine.shell("mkdir -p /etc/parking")
@@ -57,11 +64,13 @@ class Machines(Lab):
     def web_machines(self) -> None:
         """Two web machines with workers; the first migrates"""
         password, owner, cache = (
-            self.machine.read(f"/etc/parking/{name}").strip() for name in ("database-password", "database-owner-password", "redis-password")
+            self.machine.read(f"/etc/parking/{name}").strip()
+            for name in ("database-password", "database-owner-password", "redis-password")
         )
         settings = self.machine.read("/etc/parking/parking.env").splitlines()
         for number, machine in enumerate(self.webs):
-            conf = f'ROLES="web worker"\nWEB_LISTEN={machine.address}:8080\nBALANCERS={ADDRESS}\nREQUESTS_PER_SECOND=2000\nREQUESTS_BURST=4000\nWATCH_SECONDS=5\n'
+            conf = f'ROLES="web worker"\nWEB_LISTEN={machine.address}:8080\nBALANCERS={ADDRESS}\n'
+            conf += "REQUESTS_PER_SECOND=2000\nREQUESTS_BURST=4000\nWATCH_SECONDS=5\n"
             if number == 0:
                 conf += f"OWNER_DATABASE_URL='postgres://parking_owner:{owner}@{ADDRESS}/parking?sslmode=require'\n"
             machine.write("/etc/parking/deploy.conf", conf, mode=0o640)
@@ -69,7 +78,12 @@ class Machines(Lab):
                 "DATABASE_URL": f"postgres://parking:{password}@{ADDRESS}/parking?sslmode=require",
                 "REDIS_URL": f"redis://:{cache}@{ADDRESS}:6379/0",
             }
-            lines = [next((f"{name}={value}" for name, value in given.items() if line.startswith(f"{name}=")), line) for line in settings]
+            lines = [
+                next(
+                    (f"{name}={value}" for name, value in given.items() if line.startswith(f"{name}=")), line
+                )
+                for line in settings
+            ]
             self.on(machine, "install", ends=1)  # makes the user that may read the settings
             machine.write("/etc/parking/parking.env", "\n".join(lines) + "\n", mode=0o640)
             self.on(machine, "install")
@@ -89,7 +103,10 @@ class Machines(Lab):
 
     def journey_by_balancer(self) -> None:
         told = self.outside.visit("journey")
-        self.must(told["status"] == "confirmed" and len(told["mail"]) >= 2, f"{told['booking']} is paid, confirmed and told")
+        self.must(
+            told["status"] == "confirmed" and len(told["mail"]) >= 2,
+            f"{told['booking']} is paid, confirmed and told",
+        )
 
     def lost_machine(self) -> None:
         """A web machine with its worker dies in the middle of checkouts"""
@@ -103,11 +120,18 @@ class Machines(Lab):
         time.sleep(45)  # jobs of a dead worker are taken over by another's clock
         self.nothing_is_lost()
         self.journey_by_balancer()
-        waiting = self.sql("SELECT count(*) FROM communications_message WHERE state IN ('queued', 'sending') AND created_at < now() - interval '40 seconds'")
+        waiting = self.sql(
+            "SELECT count(*) FROM communications_message WHERE status IN ('queued', 'sending') AND queued_at < now() - interval '40 seconds'"
+        )
         self.must(waiting == "0", "no message waits for the dead worker")
         self.webs[1].boot()
         for _try in range(60):
-            if self.webs[1].run("curl", "--silent", "--fail", f"http://{WEB[1]}:8080/health", check=False).returncode == 0:
+            if (
+                self.webs[1]
+                .run("curl", "--silent", "--fail", f"http://{WEB[1]}:8080/health", check=False)
+                .returncode
+                == 0
+            ):
                 break
             time.sleep(1)
         else:
@@ -115,11 +139,24 @@ class Machines(Lab):
         self.journey_by_balancer()
 
     def nothing_is_lost(self) -> None:
-        rows = dict(line.split("|") for line in self.sql("SELECT reference, status FROM bookings_booking").splitlines())
-        lost = [word for word in self.acknowledged if rows.get(word.split()[1]) != "confirmed" and (word.startswith("confirmed") or word.split()[1] not in rows)]
+        rows = dict(
+            line.split("|")
+            for line in self.sql("SELECT reference, status FROM bookings_booking").splitlines()
+        )
+        lost = [
+            word
+            for word in self.acknowledged
+            if rows.get(word.split()[1]) != "confirmed"
+            and (word.startswith("confirmed") or word.split()[1] not in rows)
+        ]
         self.must(not lost, f"all {len(self.acknowledged)} that were acknowledged are there: {lost[:3]}")
         self.on(self.webs[0], "manage", "audit_books")
 
-    def steps(self):  # type: ignore[no-untyped-def]
-        return [self.three_empty_servers, self.database_and_balancer, self.web_machines, self.rolling_release, self.lost_machine]
-
+    def steps(self) -> list[Callable[[], None]]:
+        return [
+            self.three_empty_servers,
+            self.database_and_balancer,
+            self.web_machines,
+            self.rolling_release,
+            self.lost_machine,
+        ]

@@ -59,11 +59,16 @@ class Customer:
         quote = self.call("POST", "/api/quotes", {"productId": product, "dropOff": start, "return": end})
         quote.raise_for_status()
         email = f"rita-{uuid.uuid4().hex[:10]}@example.com"
-        held = self.call("POST", "/api/bookings", {
-            "quoteId": quote.json()["quoteId"],
-            "driver": {"name": "Rita Rehearsal", "email": email, "phone": "+447700900123"},
-            "vehicle": {"plate": f"L{uuid.uuid4().hex[:6]}".upper()},
-        }, Idempotency_Key=str(uuid.uuid4()))  # fmt: skip
+        held = self.call(
+            "POST",
+            "/api/bookings",
+            {
+                "quoteId": quote.json()["quoteId"],
+                "driver": {"name": "Rita Rehearsal", "email": email, "phone": "+447700900123"},
+                "vehicle": {"plate": f"L{uuid.uuid4().hex[:6]}".upper()},
+            },
+            Idempotency_Key=str(uuid.uuid4()),
+        )
         held.raise_for_status()
         return {**held.json(), "email": email}
 
@@ -76,8 +81,13 @@ class Customer:
         told = intent.json()
         self.session.post(
             f"http://{SANDBOX}:{SANDBOX_PORT}/stripe/v1/payment_intents/{told['paymentIntentId']}/confirm",
-            data={"client_secret": told["clientSecret"], "key": SECRETS["STRIPE_PUBLISHABLE_KEY"], "payment_method": "pm_card_visa"}, timeout=30,
-        ).raise_for_status()  # fmt: skip
+            data={
+                "client_secret": told["clientSecret"],
+                "key": SECRETS["STRIPE_PUBLISHABLE_KEY"],
+                "payment_method": "pm_card_visa",
+            },
+            timeout=30,
+        ).raise_for_status()
         confirmed = self.call(
             "POST",
             "/api/payments/confirm-stripe",
@@ -102,8 +112,11 @@ def journey() -> dict[str, Any]:
             break
         time.sleep(0.5)
     return {
-        "booking": booking["bookingId"], "status": paid["bookingStatus"], "mail": [item.get("subject") for item in mail], "sms": len(texts),
-    }  # fmt: skip
+        "booking": booking["bookingId"],
+        "status": paid["bookingStatus"],
+        "mail": [item.get("subject") for item in mail],
+        "sms": len(texts),
+    }
 
 
 def _received(where: str, **query: str) -> dict[str, Any]:
@@ -157,9 +170,15 @@ def _crowd(name: str, people: int, act: Any) -> dict[str, Any]:
         list(pool.map(live, range(people)))
     seconds = time.monotonic() - began
     told = {
-        "asked": tally.asked, "answered": tally.answered, "failed": tally.failed, "per_second": round(tally.asked / seconds),
-        "slowest_ms": round(tally.slowest * 1000), "seconds": round(seconds, 1), "problems": tally.problems[:20], "held": tally.held,
-    }  # fmt: skip
+        "asked": tally.asked,
+        "answered": tally.answered,
+        "failed": tally.failed,
+        "per_second": round(tally.asked / seconds),
+        "slowest_ms": round(tally.slowest * 1000),
+        "seconds": round(seconds, 1),
+        "problems": tally.problems[:20],
+        "held": tally.held,
+    }
     (FOLDER / f"{name}.json").write_text(json.dumps(told))
     return {key: value for key, value in told.items() if key != "held"}
 
@@ -229,10 +248,19 @@ def headers() -> dict[str, Any]:
     """What a browser is told, and what strangers are."""
     customer = Customer()
     page = customer.call("GET", "/")
-    told = {name: page.headers.get(name, "") for name in (
-        "Strict-Transport-Security", "Content-Security-Policy", "X-Content-Type-Options", "X-Frame-Options", "Referrer-Policy", "Cross-Origin-Opener-Policy",
-        "Server", "X-Request-ID",
-    )}  # fmt: skip
+    told = {
+        name: page.headers.get(name, "")
+        for name in (
+            "Strict-Transport-Security",
+            "Content-Security-Policy",
+            "X-Content-Type-Options",
+            "X-Frame-Options",
+            "Referrer-Policy",
+            "Cross-Origin-Opener-Policy",
+            "Server",
+            "X-Request-ID",
+        )
+    }
     login = customer.call("GET", "/accounts/login/")
     return {
         "headers": told,

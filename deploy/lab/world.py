@@ -59,8 +59,22 @@ class Outside:
     def make_certificates(self) -> None:
         """A certificate authority of the lab's own, and certificates for the sandbox's and the ACME server's names."""
         here = str(self.folder)
-        run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", "/CN=Lab authority", "-keyout", f"{here}/authority.key",
-            "-out", str(self.authority_file))  # fmt: skip
+        run(
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-days",
+            "30",
+            "-subj",
+            "/CN=Lab authority",
+            "-keyout",
+            f"{here}/authority.key",
+            "-out",
+            str(self.authority_file),
+        )
         for name in (SANDBOX, AUTHORITY):
             run(
                 "openssl",
@@ -76,23 +90,67 @@ class Outside:
                 f"{here}/{name}.csr",
             )
             (self.folder / "names").write_text(f"subjectAltName=DNS:{name}\n")
-            run("openssl", "x509", "-req", "-in", f"{here}/{name}.csr", "-CA", str(self.authority_file), "-CAkey", f"{here}/authority.key",
-                "-CAcreateserial", "-days", "30", "-extfile", f"{here}/names", "-out", f"{here}/{name}.pem")  # fmt: skip
+            run(
+                "openssl",
+                "x509",
+                "-req",
+                "-in",
+                f"{here}/{name}.csr",
+                "-CA",
+                str(self.authority_file),
+                "-CAkey",
+                f"{here}/authority.key",
+                "-CAcreateserial",
+                "-days",
+                "30",
+                "-extfile",
+                f"{here}/names",
+                "-out",
+                f"{here}/{name}.pem",
+            )
 
     def start_sandbox(self) -> None:
         site = f"https://{SITE}"
         data = self.folder / "sandbox"
         data.mkdir(exist_ok=True)
         self.world.start(
-            sys.executable, "-m", "sandbox", "--port", str(SANDBOX_PORT), "--data", str(data), "--site", site, "--public-url", f"https://{SANDBOX}",
-            "--stripe-webhook", f"{site}/stripe/webhook/{STRIPE_UUID}/={SECRETS['STRIPE_WEBHOOK_SECRET']}",
-            "--paypal-client-id", SECRETS["PAYPAL_CLIENT_ID"], "--paypal-client-secret", SECRETS["PAYPAL_CLIENT_SECRET"],
-            "--paypal-webhook", f"{site}/webhooks/paypal/", "--paypal-webhook-id", SECRETS["PAYPAL_WEBHOOK_ID"],
-            "--paypal-email", SECRETS["PAYPAL_RECEIVER_EMAIL"], "--sendgrid-webhook", f"{site}/webhooks/sendgrid/",
-            "--twilio-token", SECRETS["TWILIO_AUTH_TOKEN"], "--twilio-inbound-webhook", f"{site}/webhooks/twilio/inbound/",
+            sys.executable,
+            "-m",
+            "sandbox",
+            "--port",
+            str(SANDBOX_PORT),
+            "--data",
+            str(data),
+            "--site",
+            site,
+            "--public-url",
+            f"https://{SANDBOX}",
+            "--stripe-webhook",
+            f"{site}/stripe/webhook/{STRIPE_UUID}/={SECRETS['STRIPE_WEBHOOK_SECRET']}",
+            "--paypal-client-id",
+            SECRETS["PAYPAL_CLIENT_ID"],
+            "--paypal-client-secret",
+            SECRETS["PAYPAL_CLIENT_SECRET"],
+            "--paypal-webhook",
+            f"{site}/webhooks/paypal/",
+            "--paypal-webhook-id",
+            SECRETS["PAYPAL_WEBHOOK_ID"],
+            "--paypal-email",
+            SECRETS["PAYPAL_RECEIVER_EMAIL"],
+            "--sendgrid-webhook",
+            f"{site}/webhooks/sendgrid/",
+            "--twilio-token",
+            SECRETS["TWILIO_AUTH_TOKEN"],
+            "--twilio-inbound-webhook",
+            f"{site}/webhooks/twilio/inbound/",
             log=self.folder / "sandbox.log",
-            env={**os.environ, "PYTHONPATH": str(ROOT), "REQUESTS_CA_BUNDLE": str(self.roots_file), "SSL_CERT_FILE": str(self.roots_file)},
-        )  # fmt: skip
+            env={
+                **os.environ,
+                "PYTHONPATH": str(ROOT),
+                "REQUESTS_CA_BUNDLE": str(self.roots_file),
+                "SSL_CERT_FILE": str(self.roots_file),
+            },
+        )
         configuration = self.folder / "proxy.conf"
         configuration.write_text(
             PROXY.format(folder=self.folder, address=OUTSIDE, port=SANDBOX_PORT, name=SANDBOX)
@@ -104,15 +162,29 @@ class Outside:
     def start_authority(self) -> None:
         """Pebble, the test server of Let's Encrypt's protocol; it validates on port 80 as the real one does."""
         configuration = self.folder / "pebble.json"
-        configuration.write_text(json.dumps({"pebble": {
-            "listenAddress": f"{OUTSIDE}:14000", "managementListenAddress": f"{OUTSIDE}:15000", "certificate": str(self.folder / f"{AUTHORITY}.pem"),
-            "privateKey": str(self.folder / f"{AUTHORITY}.key"), "httpPort": 80, "tlsPort": 443, "ocspResponderURL": "",
-            "externalAccountBindingRequired": False,
-        }}))  # fmt: skip
+        configuration.write_text(
+            json.dumps(
+                {
+                    "pebble": {
+                        "listenAddress": f"{OUTSIDE}:14000",
+                        "managementListenAddress": f"{OUTSIDE}:15000",
+                        "certificate": str(self.folder / f"{AUTHORITY}.pem"),
+                        "privateKey": str(self.folder / f"{AUTHORITY}.key"),
+                        "httpPort": 80,
+                        "tlsPort": 443,
+                        "ocspResponderURL": "",
+                        "externalAccountBindingRequired": False,
+                    }
+                }
+            )
+        )
         self.world.start(
-            "pebble", "-config", str(configuration), log=self.folder / "pebble.log",
+            "pebble",
+            "-config",
+            str(configuration),
+            log=self.folder / "pebble.log",
             env={**os.environ, "PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "0"},
-        )  # fmt: skip
+        )
 
     def learn_roots(self) -> None:
         """Fetch pebble's root, which it makes anew at each start, once the network is there."""
@@ -175,9 +247,14 @@ class Load:
         self.flag.unlink(missing_ok=True)
         self.result.unlink(missing_ok=True)
         self.child = self.outside.world.start(
-            sys.executable, "-m", "deploy.lab.visitor", self.what, str(self.people), log=self.outside.folder / f"{self.what}.log",
+            sys.executable,
+            "-m",
+            "deploy.lab.visitor",
+            self.what,
+            str(self.people),
+            log=self.outside.folder / f"{self.what}.log",
             env={**self.outside.visitor_environment(), "PYTHONPATH": str(ROOT)},
-        )  # fmt: skip
+        )
         time.sleep(1)
         return self
 
@@ -188,7 +265,8 @@ class Load:
 
     def __str__(self) -> str:
         told = self.told
-        return f"{told['answered']} of {told['asked']} requests answered, {told['failed']} failed, {told['per_second']}/s, slowest {told['slowest_ms']} ms"
+        answered = f"{told['answered']} of {told['asked']} requests answered, {told['failed']} failed"
+        return f"{answered}, {told['per_second']}/s, slowest {told['slowest_ms']} ms"
 
 
 def ask(url: str) -> bytes:

@@ -21,7 +21,7 @@ from django.utils import timezone
 
 from parking_site.checks import business_rules_are_readable, production_is_safe
 from parking_site.doctor import FAIL, OK, WARN, Finding, verdict
-from parking_site.health import OLDEST_DUE_JOB_SECONDS
+from parking_site.system import OLDEST_DUE_JOB_SECONDS
 
 OLDEST_POSTGRESQL = 14
 EXTENSIONS = ("btree_gist", "pg_trgm")

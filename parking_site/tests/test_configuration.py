@@ -51,6 +51,7 @@ SAFE: dict[str, Any] = {
     "TWILIO_AUTH_TOKEN": "0a1b2c3d4e5f",
     "TWILIO_FROM_NUMBER": "+442079460123",
     "RATE_LIMITS_ENABLED": True,
+    "STAFF_MFA_REQUIRED": True,
 }
 
 
@@ -148,6 +149,7 @@ def test_staging_takes_test_keys_and_a_sandbox_and_is_as_strict_otherwise(settin
         ("REDIS_URL", ""),
         ("DEBUG", True),
         ("RATE_LIMITS_ENABLED", False),
+        ("STAFF_MFA_REQUIRED", False),
         ("ALLOWED_HOSTS", ["*"]),
         ("ALLOWED_HOSTS", []),
     ],

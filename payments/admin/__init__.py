@@ -6,7 +6,18 @@ from django.apps import apps
 from django.contrib import admin
 from paypal.standard.ipn.models import PayPalIPN
 
-from payments.admin import dispute, document, inbox, ledger, method, payment, reconciliation, refund, run  # noqa: F401 register on import
+from payments.admin import (  # noqa: F401 register on import
+    breaker,
+    dispute,
+    document,
+    inbox,
+    ledger,
+    method,
+    payment,
+    reconciliation,
+    refund,
+    run,
+)
 
 # dj-stripe's own pages show API keys and can write at Stripe past our ledger; django-paypal's send postbacks to addresses that the
 # caller chose. Both register on import: import, then remove.

@@ -17,6 +17,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import action, display
 
+from accounts.second_factor import demand_recent_sign_in
 from foundation.admin import ReadOnlyAdmin, ReasonForm, local_and_utc, local_in_list, money, short_reference
 from foundation.errors import DomainError
 from foundation.text import is_storable
@@ -277,6 +278,7 @@ class DisputeAdmin(ReadOnlyAdmin):
         """Let a second person approve that we give in, or not; who asked for it can only take it back."""
         own = dispute.accepted_by_id == request.user.pk
         approving = request.method == "POST" and request.POST.get("decision") == "approve"
+        demand_recent_sign_in(request)
         if approving or not (own and request.user.has_perm(ACCEPT_PERMISSION)):
             demand(request, approval.PERMISSION, attempted="dispute.approve", subject=f"dispute:{dispute.pk}")
         form = ReasonForm(request.POST if request.method == "POST" and not approving else None)

@@ -15,6 +15,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import action, display
 
+from accounts.second_factor import demand_recent_sign_in
 from foundation.admin import ReadOnlyAdmin, ReasonForm, local_and_utc, money
 from foundation.errors import DomainError
 from foundation.money import Money
@@ -135,6 +136,7 @@ class RefundAdmin(ReadOnlyAdmin):
     def decide_view(self, request: HttpRequest, refund_id: Any) -> HttpResponse:
         """Show what a waiting refund would do; send it on or cancel it. Who asked for it can only take it back."""
         refund = self._found(request, refund_id)
+        demand_recent_sign_in(request)
         own = refund.requested_by_id == request.user.pk
         if (
             not own

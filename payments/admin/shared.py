@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from unfold.admin import TabularInline
 from unfold.decorators import display
 
+from accounts.second_factor import demand_recent_sign_in
 from foundation import audit
 from foundation.admin import ReadOnlyInline, money
 from payments.models import Document
@@ -27,8 +28,12 @@ def link_to(row: Any, text: str) -> SafeString:
 
 
 def demand(request: HttpRequest, permission: str, *, attempted: str, subject: str) -> None:
-    """Raise PermissionDenied (403) without the permission, and leave the attempt in the audit log."""
+    """Raise PermissionDenied (403) without the permission, and leave the attempt in the audit log.
+
+    Who has it proves who they are once more when that was long ago (accounts.second_factor).
+    """
     if request.user.has_perm(permission):
+        demand_recent_sign_in(request)
         return
     audit.record(
         actor=request.user,

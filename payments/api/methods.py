@@ -16,6 +16,7 @@ from rest_framework.views import APIView
 
 from foundation.api import CursorPagination, idempotent, limit_rate, valid
 from foundation.errors import InvalidInput
+from foundation.middleware import client_address
 from payments import queries
 from payments.api import serializers as s
 from payments.gateways import configured
@@ -81,7 +82,7 @@ class SaveMethodView(CustomersOwnView):
         if setup_ref:
             stored = methods.save_method(request.user, setup_ref=setup_ref, provider=provider)
             return Response(body(stored), status=201)
-        setup = methods.begin_setup(request.user, provider=provider)
+        setup = methods.begin_setup(request.user, provider=provider, address=client_address(request._request))
         return Response({"provider": provider, **WAY_OF[provider](setup)}, status=201)
 
 

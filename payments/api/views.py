@@ -22,6 +22,7 @@ from bookings.services.access import booking_for
 from foundation import audit
 from foundation.api import caller_principal, idempotent, instant, limit_rate, query_of, valid
 from foundation.errors import DomainError, InvalidInput, NotAllowed, NotFound
+from foundation.middleware import client_address
 from foundation.money import Money
 from payments.api import serializers as s
 from payments.api import transactions
@@ -147,13 +148,16 @@ class CreateIntentView(CustomerView):
         if method is not None and provider != own_provider:
             raise InvalidInput(_("The saved method is with another provider."), field="provider")
         if method is not None:
-            session = pay_with_saved(booking, method=method, now=timezone.now())
+            session = pay_with_saved(
+                booking, method=method, address=client_address(request._request), now=timezone.now()
+            )
         else:
             session = checkout.start(
                 booking,
                 provider=provider,
                 user=user,
                 saves_method=asked.get("saveMethod"),
+                address=client_address(request._request),
                 now=timezone.now(),
             )
         payment = session.payment

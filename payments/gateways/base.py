@@ -114,6 +114,7 @@ class ProviderMethod:
 class ProviderSetup:
     """A customer's saving of a method, under way or done. `method` is there once it succeeded and while the provider keeps it.
 
+    `decline_ref` names the last try that a bank declined, `card_fingerprint` its card: the same for the same card, and no number.
     `approve_url` is where the customer agrees, when that is a page of the provider's. `is_agreed`: the customer did, and the method is
     kept once complete_setup is called.
     """
@@ -202,6 +203,8 @@ class ProviderPayment:
     keeps_method: bool = False
     kept_method: ProviderMethod | None = None
     disputes: tuple[ProviderDispute, ...] = ()
+    decline_ref: str = ""
+    card_fingerprint: str = ""
 
 
 class Gateway(Protocol):
@@ -212,6 +215,8 @@ class Gateway(Protocol):
     # A payment stays as it was born: who keeps its method, and whether a saved method pays it. Another wish needs another payment. It cannot
     # be cancelled there either, only never taken; so what is about to be taken is noted first.
     has_fixed_terms: bool
+    # Whether customers enter card numbers there on our page, so that somebody could try out stolen ones.
+    takes_cards: bool
 
     @property
     def is_configured(self) -> bool:

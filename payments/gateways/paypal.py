@@ -112,6 +112,7 @@ class PayPalGateway:
     listed_within = timedelta(hours=3)  # PayPal's own word for its transaction search
     resend_window_hours = 44 * 24  # PayPal remembers the keys of refunds for 45 days; a day of margin
     publishable_key = ""
+    takes_cards = False
     has_fixed_terms = True  # an order takes no new payment source or wish to save once it is made
 
     def __init__(self) -> None:

@@ -111,6 +111,7 @@ class StripeGateway:
 
     listed_within = timedelta(minutes=5)
     resend_window_hours = 23  # Stripe forgets idempotency keys after 24 hours; one hour of margin
+    takes_cards = True
     has_fixed_terms = False
 
     def __init__(self) -> None:
@@ -448,6 +449,9 @@ def _payment(
     fee = _expanded(charge, "balance_transaction")
     card = (charge.get("payment_method_details") or {}).get("card") or {}
     failure = data.get("last_payment_error") or {}
+    failed_method = failure.get("payment_method") or {}
+    # A try that reached the bank left a charge behind; one that failed before (3-D Secure) only its card.
+    declined = (failure.get("charge") or failed_method.get("id") or "") if failure else ""
     return ProviderPayment(
         ref=data["id"],
         status=STATUS_OF_INTENT[data["status"]],
@@ -470,6 +474,8 @@ def _payment(
         needs_customer=data["status"] == "requires_action" or failure.get("code") == NEEDS_CUSTOMER,
         keeps_method=bool(data.get("setup_future_usage")),
         kept_method=_method(_expanded(data, "payment_method")) if data.get("setup_future_usage") else None,
+        decline_ref=f"{data['id']}:{declined}" if declined else "",
+        card_fingerprint=(failed_method.get("card") or {}).get("fingerprint") or "",
     )
 
 

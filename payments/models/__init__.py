@@ -1,5 +1,6 @@
 """Payments, refunds, saved methods, the ledger, the inbox and the breaks between our books and a provider's."""
 
+from payments.models.decline import CardBreaker, Decline, DeclineScope
 from payments.models.dispute import (
     ANSWERABLE,
     DISPUTE_TRANSITIONS,
@@ -39,6 +40,9 @@ __all__ = [
     "Account",
     "Break",
     "BreakKind",
+    "CardBreaker",
+    "Decline",
+    "DeclineScope",
     "Dispute",
     "DisputeStatus",
     "Document",

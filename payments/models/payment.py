@@ -117,6 +117,8 @@ class Payment(models.Model):
     created_at = models.DateTimeField(_("created"), auto_now_add=True, db_index=True)
     submitted_at = models.DateTimeField(_("sent"), null=True, blank=True)
     captured_at = models.DateTimeField(_("captured at"), null=True, blank=True)
+    # Where the customer who was last given it came from, as a keyed hash, so that declines can be counted by it.
+    address_key = models.CharField(max_length=64, blank=True, editable=False)
     taking_since = models.DateTimeField(_("being taken since"), null=True, blank=True)
     last_checked_at = models.DateTimeField(_("last looked up"), null=True, blank=True)
 

@@ -20,6 +20,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from bookings.pages.limits import limit_posts, limit_visits
 from foundation.errors import DomainError, NotFound
+from foundation.middleware import client_address
 from payments import queries
 from payments.gateways import configured
 from payments.models import Provider, StoredMethod
@@ -54,7 +55,7 @@ def method_list(request: HttpRequest) -> HttpResponse:
 def add(request: HttpRequest) -> HttpResponse:
     """Show the provider's form to save a card without paying."""
     try:
-        setup = methods.begin_setup(request.user)
+        setup = methods.begin_setup(request.user, address=client_address(request))
     except DomainError as error:
         messages.error(request, str(error.message))
         return redirect("payments:methods")

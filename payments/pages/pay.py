@@ -25,6 +25,7 @@ from bookings.pages.access import booking_from
 from bookings.pages.limits import limit_posts
 from bookings.pages.manage import pass_context
 from foundation.errors import DomainError, NotFound
+from foundation.middleware import client_address
 from payments import queries
 from payments.gateways import offered
 from payments.models import Payment, PaymentStatus, Provider
@@ -32,6 +33,7 @@ from payments.pages.methods import shown
 from payments.services import checkout, settle
 from payments.services.charge import MethodDeclined, pay_with_saved
 from payments.services.checkout import CheckoutSession
+from payments.services.declines import TooManyDeclines
 from payments.services.due import Due, due_for
 from payments.services.methods import MethodRemoved, own_method
 
@@ -109,13 +111,13 @@ def charge(request: HttpRequest, reference: str) -> HttpResponse:
         stored = own_method(request.user, uuid.UUID(request.POST.get("stored", "")))
         if stored.provider not in _offered(booking):
             raise NotFound
-        session = pay_with_saved(booking, method=stored, now=timezone.now())
+        session = pay_with_saved(booking, method=stored, address=client_address(request), now=timezone.now())
     except MethodDeclined:
         return redirect(f"{payment_page}?declined=1")
     except (ValueError, NotFound, MethodRemoved):
         messages.error(request, _("What you saved can no longer be used. Choose something else."))
         return redirect(payment_page)
-    except checkout.HoldExpired:
+    except (checkout.HoldExpired, TooManyDeclines):  # the page says so
         return redirect(payment_page)
     except DomainError:
         pass  # paid before, or nobody knows yet: the return page looks and tells
@@ -133,7 +135,11 @@ def keep(request: HttpRequest, reference: str) -> HttpResponse:
         raise PermissionDenied
     try:
         session = checkout.start(
-            booking, user=request.user, saves_method=request.POST.get("keep") == "1", now=timezone.now()
+            booking,
+            user=request.user,
+            saves_method=request.POST.get("keep") == "1",
+            address=client_address(request),
+            now=timezone.now(),
         )
     except DomainError as error:
         return HttpResponse(str(error.message), status=409, content_type="text/plain; charset=utf-8")
@@ -195,7 +201,14 @@ def _session(
         return _too_late(request, booking, context)
     user = request.user if request.user.is_authenticated else None
     try:
-        return checkout.start(booking, provider=provider, user=user, saves_method=saves_method, now=now)
+        return checkout.start(
+            booking,
+            provider=provider,
+            user=user,
+            saves_method=saves_method,
+            address=client_address(request),
+            now=now,
+        )
     except checkout.HoldExpired:
         return _too_late(request, booking, context)
     except checkout.AlreadyPaid:
@@ -205,7 +218,8 @@ def _session(
         if latest is not None and latest.provider_ref and latest.status in WAITING:
             return redirect("payments:return", reference=booking.reference)
         context |= {"reason": error.message, "others": _others(due, provider), "due": due}
-        return render(request, "payments/unavailable.html", context, status=503)
+        status = 429 if isinstance(error, TooManyDeclines) else 503
+        return render(request, "payments/unavailable.html", context, status=status)
 
 
 def due_of(payment: Payment, booking: Booking) -> Due:

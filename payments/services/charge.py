@@ -30,13 +30,17 @@ class PaymentOver(DomainError):
     message = _("This payment can no longer be made. Nothing was taken.")
 
 
-def pay_with_saved(booking: Booking, *, method: StoredMethod, now: datetime) -> checkout.CheckoutSession:
+def pay_with_saved(
+    booking: Booking, *, method: StoredMethod, address: str = "", now: datetime
+) -> checkout.CheckoutSession:
     """Pay a held booking with one of the customer's saved methods, the customer being there.
 
     Returns the session with the payment as it then stands: captured, processing, or requires_action with the question of the bank or
     the provider open for the customer to answer. Raises what checkout.start raises, MethodDeclined, MethodRemoved, PaymentOver.
     """
-    session = checkout.start(booking, provider=method.provider, user=method.user, method=method, now=now)
+    session = checkout.start(
+        booking, provider=method.provider, user=method.user, method=method, address=address, now=now
+    )
     return _charge(session.payment, session.truth, method, is_off_session=False, now=now)
 
 

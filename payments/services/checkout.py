@@ -33,7 +33,7 @@ from payments.gateways.base import (
     Unavailable,
 )
 from payments.models import LIVE_STATUSES, Payment, PaymentStatus, StoredMethod
-from payments.services import settle
+from payments.services import declines, settle
 from payments.services.customers import customer_ref_of, forget_customer, known_customer_ref
 from payments.services.due import due_for
 
@@ -113,6 +113,7 @@ def start(
     user: Any = None,
     saves_method: bool | None = None,
     method: StoredMethod | None = None,
+    address: str = "",
     now: datetime,
 ) -> CheckoutSession:
     """Return the one live payment of what the booking has to pay, made at the provider; a second call returns the same.
@@ -121,19 +122,28 @@ def start(
     provider's are fixed, is withdrawn first; one that may be paid already raises PaymentInDoubt.
     method: the saved method that charge.py is about to take it from.
     saves_method: whether the provider keeps the card for `user` once it has paid; None leaves it as it was (at first: no).
+    address: where the customer's request came from; cards of whoever had too many declined are not taken (TooManyDeclines).
     A total of zero needs no provider: the booking is confirmed and AlreadyPaid raised.
-    Raises NotOffered, HoldExpired, AlreadyPaid, PaymentInDoubt, PaymentChanged, ProviderUnavailable.
+    Raises NotOffered, TooManyDeclines, HoldExpired, AlreadyPaid, PaymentInDoubt, PaymentChanged, ProviderUnavailable.
     """
     gateway = gateway_for(provider)
     due = due_for(booking)
     if due is not None and due.amount and not gateway.takes(due.amount):
         raise NotOffered
+    if gateway.takes_cards:
+        declines.refuse_stopped(booking, user=user, address=address, now=now)
     for _attempt in range(
         2
     ):  # the second time when the live payment turns out to be cancelled at the provider
         _withdraw_others(booking, provider, gateway, user=user, saves_method=saves_method, method=method)
         payment = _intend(
-            booking.pk, provider=provider, user=user, saves_method=saves_method, method=method, now=now
+            booking.pk,
+            provider=provider,
+            user=user,
+            saves_method=saves_method,
+            method=method,
+            address=address,
+            now=now,
         )
         payment, truth = submit(payment, gateway, now=now)
         if payment.status == PaymentStatus.CAPTURED:
@@ -256,6 +266,7 @@ def _intend(
     user: Any,
     saves_method: bool | None,
     method: StoredMethod | None,
+    address: str,
     now: datetime,
 ) -> Payment:
     """Commit that we are about to ask the provider, before asking. Locks the booking."""
@@ -266,7 +277,13 @@ def _intend(
             confirm(booking, now=now)
         else:
             payment = _live_payment(
-                booking, provider=provider, user=user, saves_method=saves_method, method=method, now=now
+                booking,
+                provider=provider,
+                user=user,
+                saves_method=saves_method,
+                method=method,
+                address=address,
+                now=now,
             )
     if free:
         raise AlreadyPaid(_("There is nothing to pay: the booking is confirmed."))
@@ -280,6 +297,7 @@ def _live_payment(
     user: Any,
     saves_method: bool | None,
     method: StoredMethod | None,
+    address: str,
     now: datetime,
 ) -> Payment:
     due = due_for(booking)
@@ -312,6 +330,7 @@ def _live_payment(
             currency=due.amount.currency,
             saves_method=bool(saves_method),
             stored_method=method,
+            address_key=declines.key_of("address", address),
         )
         payment.idempotency_key = str(payment.pk)
         payment.save(force_insert=True)
@@ -321,7 +340,8 @@ def _live_payment(
         payment.is_shared = payment.is_shared or payment.user_id != getattr(user, "pk", None)
         if saves_method is not None:
             payment.saves_method = saves_method
-        payment.save(update_fields=["saves_method", "is_shared"])
+        payment.address_key = declines.key_of("address", address) or payment.address_key
+        payment.save(update_fields=["saves_method", "is_shared", "address_key"])
     return payment
 
 

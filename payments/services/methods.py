@@ -9,6 +9,7 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.db import transaction
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from foundation.errors import DomainError, NotFound
@@ -16,6 +17,7 @@ from foundation.transitions import change_status
 from payments.gateways import gateway_for
 from payments.gateways.base import Missing, ProviderError, ProviderMethod
 from payments.models import STORED_METHOD_TRANSITIONS, ProviderCustomer, StoredMethod, StoredMethodStatus
+from payments.services import declines
 from payments.services.customers import (
     adopt_customer,
     customer_ref_of,
@@ -55,14 +57,17 @@ class SetupSession:
     approve_url: str = ""
 
 
-def begin_setup(user: Any, *, provider: str = "stripe") -> SetupSession:
+def begin_setup(user: Any, *, provider: str = "stripe", address: str = "") -> SetupSession:
     """Ask the provider for a place where the customer may enter a card or agree; nothing is saved or charged.
 
-    Raises TooManyMethods, Unavailable, OutcomeUnknown, Rejected.
+    Raises TooManyMethods, TooManyDeclines (of this user or from this address), Unavailable, OutcomeUnknown, Rejected.
     """
     if StoredMethod.objects.filter(user=user, status=StoredMethodStatus.ACTIVE).count() >= MOST_PER_USER:
         raise TooManyMethods
     gateway = gateway_for(provider)
+    if gateway.takes_cards:
+        keys = {declines.key_of("account", f"user:{user.pk}"), declines.key_of("address", address)}
+        declines.refuse_keys(keys, now=timezone.now())
     customer_ref = customer_ref_of(user, provider=provider, gateway=gateway)
     try:
         setup = gateway.create_setup(customer_ref)

@@ -28,7 +28,7 @@ from payments.models import (
     Refund,
     RefundSource,
 )
-from payments.services import disputes, documents, ledger, messages, methods, refund
+from payments.services import declines, disputes, documents, ledger, messages, methods, refund
 from payments.services.breaks import open_break
 
 # A call that was made may still take money, whatever the provider says meanwhile.
@@ -139,6 +139,7 @@ def record(payment_id: Any, truth: ProviderPayment | None, *, now: datetime) -> 
         if newly_captured:
             payment.captured_minor, payment.captured_at = truth.captured_minor, now
         payment.save()
+        declines.note(payment, truth, now=now)
         if newly_captured:
             ledger.post(
                 "capture", payment, amount_minor=truth.captured_minor, currency=payment.currency, at=now

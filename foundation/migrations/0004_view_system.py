@@ -5,7 +5,7 @@ from django.db import migrations
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("foundation", "0002_audit_append_only"),
+        ("foundation", "0003_audit_retention"),
     ]
 
     operations = [

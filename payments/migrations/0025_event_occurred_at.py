@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("payments", "0023_one_approval_rule"),
+        ("payments", "0024_declines"),
     ]
 
     operations = [

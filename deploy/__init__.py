@@ -1,0 +1,1 @@
+"""How the platform gets on a server, and the rehearsal of it."""
