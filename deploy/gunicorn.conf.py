@@ -5,8 +5,15 @@ import os
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from foundation.logs import logging_settings
+import environ
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+from foundation.logs import logging_settings  # noqa: E402 - its folder is known only now
+
+# The site's own settings hold for its server, too; what the unit says comes first.
+if (ROOT / ".env").exists():
+    environ.Env.read_env(ROOT / ".env")
 
 bind = os.environ.get("GUNICORN_BIND", "127.0.0.1:8000")
 # Several processes need the shared cache (REDIS_URL): limits kept in local memory would count per process.

@@ -6,11 +6,13 @@ A job carries the id of the request that deferred it, and whatever it writes, ca
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from datetime import datetime
 from typing import Any
 
 from django.db import transaction
+from gunicorn.systemd import sd_notify
 from procrastinate import App, JobContext
 from procrastinate.contrib.django import app
 from procrastinate.contrib.django.django_connector import DjangoConnector
@@ -83,6 +85,9 @@ async def rescue_stalled(*, seconds_since_heartbeat: float = 30) -> None:
 def prepare(app: App) -> None:
     """Have every worker run `observed` around its jobs. Procrastinate calls this once its Django app is ready."""
     app.worker_defaults["worker_middleware"] = [observed]
+    if sys.argv[1:3] == ["procrastinate", "worker"]:
+        # Everything is loaded: a worker that systemd started (Type=notify) says that it lives. Silent without one.
+        sd_notify("READY=1", logger)
 
 
 async def observed(call_next: AsyncCallNext, context: JobContext, worker: Any) -> Any:

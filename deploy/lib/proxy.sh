@@ -2,6 +2,9 @@
 # shellcheck shell=bash
 
 NGINX=/etc/nginx/parking
+# The site watches when its certificate ends, but may not read the folder of the keys: so it gets a copy of what everybody may see.
+SHOW_CERTIFICATE="install -m 644 $ETC/tls/fullchain.pem $STATE/state/certificate.pem"
+show_certificate() { $SHOW_CERTIFICATE; }
 
 hosts() {
     local host
@@ -23,6 +26,7 @@ configure_nginx() {
     [ -z "$trusted" ] || trusted+="    real_ip_header X-Real-IP;"$'\n'
     if has_role proxy; then
         make_first_certificate
+        show_certificate
         if openssl x509 -in "$ETC/tls/fullchain.pem" -noout -ocsp_uri 2>/dev/null | grep -q .; then stapling=on; fi
     fi
     if has_role proxy; then proto="\$scheme"; fi
@@ -122,11 +126,12 @@ get_certificate() {
     [ -z "$ACME_SERVER" ] || server=(--server "$ACME_SERVER")
     # The hook is kept with the certificate, so each renewal runs it.
     if certbot certonly --non-interactive --quiet --agree-tos --email "$email" --webroot --webroot-path /var/lib/parking-acme --cert-name "$host" \
-        --key-type ecdsa "${names[@]}" "${server[@]}" --deploy-hook "systemctl reload nginx" >/var/log/parking-certificate.log 2>&1; then
+        --key-type ecdsa "${names[@]}" "${server[@]}" --deploy-hook "systemctl reload nginx; $SHOW_CERTIFICATE" >/var/log/parking-certificate.log 2>&1; then
         ln -sfn "/etc/letsencrypt/live/$host/fullchain.pem" "$ETC/tls/fullchain.pem"
         ln -sfn "/etc/letsencrypt/live/$host/privkey.pem" "$ETC/tls/privkey.pem"
         rm -f "$ETC/tls/self-signed"
         systemctl reload nginx
+        show_certificate
         done_step "$(openssl x509 -in "$ETC/tls/fullchain.pem" -noout -enddate | cut -d= -f2)"
     else
         tail -5 /var/log/parking-certificate.log >&2

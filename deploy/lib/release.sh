@@ -189,7 +189,7 @@ answers() {
         good=$((good + 1))
         [ "$good" -lt 3 ] || return 0
     done
-    say "  $GATE" >&2
+    say "  ${GATE:-It was not asked in time.}" >&2
     return 1
 }
 
@@ -205,7 +205,7 @@ switch_to() {
     fi
     if has_role worker; then
         provision
-        restart_workers
+        restart_workers || WORKERS_DEAD=yes
     fi
     done_step
 }
@@ -232,10 +232,11 @@ retire_left_slot() {
     LEFT_SLOT=""
 }
 
+# Fails when a worker does not come up. Each finishes the jobs that it has first.
 restart_workers() {
-    local unit
-    for unit in $(worker_units); do systemctl restart --no-block "$unit"; done
     systemctl restart --no-block parking-metrics.service 2>/dev/null || true
+    # shellcheck disable=SC2046
+    systemctl restart $(worker_units) 2>/dev/null
 }
 
 # Rows that the providers' libraries want before the first webhook. Idempotent; a provider that is down stops no release.
@@ -248,6 +249,13 @@ provision() {
 watch_live() {
     local until unit restarts slot bad=0
     step "Watch for $WATCH_SECONDS s"
+    if [ "${WORKERS_DEAD:-no}" = yes ]; then
+        for unit in $(worker_units); do
+            systemctl is-active --quiet "$unit" || journalctl --unit "$unit" --no-pager --output=cat --lines=6 >&2
+        done
+        say "  A worker does not start." >&2
+        return 1
+    fi
     until=$(($(date +%s) + WATCH_SECONDS))
     slot=$(live_slot)
     declare -A seen=()
@@ -289,7 +297,7 @@ return_to_previous() {
             retire_left_slot
         fi
     fi
-    if has_role worker; then restart_workers; fi
+    if has_role worker; then restart_workers || warn "a worker does not start: parking status"; fi
 }
 
 rollback() {
@@ -344,6 +352,6 @@ restart_all() {
         switch_slot "$(idle_slot)"
         retire_left_slot
     fi
-    if has_role worker; then restart_workers; fi
+    if has_role worker; then restart_workers || die "A worker does not start." "See: parking logs worker"; fi
     say "Restarted."
 }

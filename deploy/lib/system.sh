@@ -57,6 +57,8 @@ make_settings() {
     [ ! -f "$ENV_FILE" ] || return 0
     step "Settings with fresh secrets in $ENV_FILE"
     local cache=redis://REPLACE-WITH-THE-HOST:6379/0 database=postgres://parking:REPLACE@REPLACE-WITH-THE-HOST:5432/parking
+    local certificate=""
+    if has_role proxy && has_role worker; then certificate=$STATE/state/certificate.pem; fi
     if has_role redis; then cache="unix:///run/redis/redis-server.sock?db=0"; fi
     if has_role database; then database="postgres://$APP_USER@/parking?host=/run/postgresql"; fi
     sed -e "s|^SECRET_KEY=\$|SECRET_KEY=$(random_secret)|" \
@@ -65,6 +67,7 @@ make_settings() {
         -e "s|^STRIPE_WEBHOOK_UUID=\$|STRIPE_WEBHOOK_UUID=$(cat /proc/sys/kernel/random/uuid)|" \
         -e "s|^DATABASE_URL=\$|DATABASE_URL=${database//&/\\&}|" \
         -e "s|^REDIS_URL=\$|REDIS_URL=${cache//&/\\&}|" \
+        ${certificate:+-e "s|^# CERTIFICATE_FILE=.*|CERTIFICATE_FILE=$certificate|"} \
         "$SOURCE/.env.production.example" | write_file "$ENV_FILE" 640 "root:$APP_USER" || true
     done_step
     say "  Keep a copy of ADDRESS_KEY elsewhere: another one would forget everybody's \"no\" to offers."
