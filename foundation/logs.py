@@ -7,7 +7,10 @@ number. `foundation.redaction` has the last word about what it may hold.
 from __future__ import annotations
 
 import functools
+import logging
 import re
+import sys
+import threading
 from collections.abc import Callable, MutableMapping
 from contextvars import ContextVar
 from typing import Any
@@ -139,6 +142,21 @@ def formatter(
             render,
         ],
     )
+
+
+def own_the_process() -> None:
+    """Have what Python itself would print (warnings, what nobody caught) written as lines too, redacted like all others."""
+    logging.captureWarnings(True)
+    uncaught = logging.getLogger("uncaught")
+
+    def write(kind: Any, error: Any, trace: Any) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            sys.__excepthook__(kind, error, trace)
+        else:
+            uncaught.critical("uncaught exception", exc_info=(kind, error, trace))
+
+    sys.excepthook = write
+    threading.excepthook = lambda told: write(told.exc_type, told.exc_value, told.exc_traceback)
 
 
 def logging_settings(*, format: str, level: str) -> dict[str, Any]:

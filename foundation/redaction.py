@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -17,6 +18,7 @@ PLAIN = {"timestamp", "level", "request_id", "job_id", "user_id"}
 HEAD, TAIL = 12_000, 4_000
 DEEPEST, MOST_ITEMS = 4, 50
 SHORTEST_SECRET = 6
+LONGEST_KNOWN = 120
 
 _SECRET_SETTING = re.compile(r"(?:^|_)(?:KEY|SECRET|TOKEN|PASSWORD|UUID)$")
 _NO_SECRET = re.compile(r"PUBLI|VERIFICATION|_META_KEY$")
@@ -71,6 +73,8 @@ class Redactor:
         forms = {form for secret in secrets if len(secret) >= SHORTEST_SECRET for form in _written(secret)}
         longest_first = sorted(forms, key=len, reverse=True)
         self._secrets = re.compile("|".join(map(re.escape, longest_first))) if forms else None
+        # Lines repeat their routes, names and words.
+        self._known = functools.lru_cache(maxsize=2048)(self._cleaned)
 
     def __call__(self, logger: Any, method: str, event: Mapping[str, Any]) -> dict[str, Any]:
         return {
@@ -97,6 +101,9 @@ class Redactor:
         """Return the text without secrets, cards, addresses and phone numbers."""
         if len(text) > HEAD + TAIL:
             text = f"{text[:HEAD]} [...] {text[-TAIL:]}"
+        return self._known(text) if len(text) <= LONGEST_KNOWN else self._cleaned(text)
+
+    def _cleaned(self, text: str) -> str:
         if self._secrets is not None:
             text = self._secrets.sub(GONE, text)
         for pattern, put in _RULES:

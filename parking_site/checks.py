@@ -69,6 +69,8 @@ def business_rules_are_readable(app_configs: Any, **kwargs: Any) -> list[CheckMe
     except ValueError as error:
         hint = f"{error}. Write currencies and amounts such as USD:200.00,JPY:30000, or nothing for never."
         problems.append(_error("E008", "REFUND_APPROVAL_ABOVE", "cannot be read", hint))
+    if settings.LOG_FORMAT not in {"json", "line"}:
+        problems.append(_error("E008", "LOG_FORMAT", "is unknown", "Set it to json or line, or remove it."))
     if settings.EMAIL_PROVIDER not in REQUIRED_FOR_MAIL:
         hint = f"Set it to one of {', '.join(REQUIRED_FOR_MAIL)}."
         problems.append(_error("E008", "EMAIL_PROVIDER", "is unknown", hint))

@@ -44,9 +44,9 @@ from payments.services.retry import unresolved
 
 EXPECTED = (Booking.Status.CONFIRMED, Booking.Status.ARRIVED, Booking.Status.COMPLETED)
 REFUNDS_ON_THEIR_WAY = ("requested", "submitted", "pending", "unknown")
-QUEUE_IS_LATE_AFTER = timedelta(minutes=5)
-RECONCILIATION_IS_LATE_AFTER = timedelta(hours=1)
-CLOCK_SKEW_SECONDS = 120
+QUEUE_IS_LATE_AFTER = timedelta(seconds=system.red("outbox_oldest_seconds"))
+RECONCILIATION_IS_LATE_AFTER = timedelta(seconds=system.red("reconciliation_age_seconds"))
+CLOCK_SKEW_SECONDS = system.red("provider_clock_skew_seconds")
 
 # (group, [(icon, model)]) in the order in which a day's work needs them.
 NAVIGATION = [
@@ -395,7 +395,10 @@ def message_figures(*, now: datetime) -> list[Figure]:
 
 
 def system_figures(user: Any, *, now: datetime) -> list[Figure]:
-    """Return how the system is in one figure, what is red or amber of what this person may see, and the payment mode."""
+    """Return how the system is in one figure, what is wrong of what this person may see, and the payment mode.
+
+    What is amber about money and messages stands in their own figures.
+    """
     rows = [system_page.row_of(reading, user) for reading in system.look(now=now)]
     seen = [row for row in rows if row.may_see]
     bad = sum(row.is_bad for row in seen)
@@ -423,7 +426,8 @@ def system_figures(user: Any, *, now: datetime) -> list[Figure]:
                 is_word=True,
             )
             for row in seen
-            if row.is_bad or row.is_wait
+            if row.is_bad
+            or (row.is_wait and row.reading.condition.area not in (system.MONEY, system.MESSAGES))
         ),
         Figure(
             label=_("Payments are"),

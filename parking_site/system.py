@@ -19,7 +19,7 @@ from typing import Any
 from cryptography import x509
 from django.conf import settings
 from django.core.cache import caches
-from django.db import connection, transaction
+from django.db import DatabaseError, connection, transaction
 from django.db.models import Max, Min, Q
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
@@ -92,6 +92,7 @@ class Condition:
     amber: float | None = None
     red: float | None = None
     is_low_bad: bool = False
+    asks_database: bool = True
     label: str = ""
     link: tuple[str, str] | None = None
 
@@ -120,17 +121,27 @@ class Reading:
 def look(*, now: datetime) -> list[Reading]:
     """Read every condition. One that fails, or comes too late, is unreadable and does not lose the others."""
     deadline = time.monotonic() + LONGEST_LOOK_SECONDS
+    try:
+        connection.ensure_connection()
+        database_answers = True
+    except DatabaseError as error:  # asked once, not once per condition
+        logger.warning("no condition of the database can be read: %s", type(error).__name__)
+        database_answers = False
     return [
-        _read(condition, now=now) if time.monotonic() < deadline else Reading(condition, UNREADABLE)
+        _read(condition, now=now)
+        if time.monotonic() < deadline and (database_answers or not condition.asks_database)
+        else Reading(condition, UNREADABLE)
         for condition in CONDITIONS
     ]
 
 
 def _read(condition: Condition, *, now: datetime) -> Reading:
     try:
-        with transaction.atomic():
-            with connection.cursor() as cursor:
-                cursor.execute(f"SET LOCAL statement_timeout = {LONGEST_QUERY_MS}")
+        if condition.asks_database:
+            with transaction.atomic():
+                _limit_queries()
+                found = condition.measure(now)
+        else:
             found = condition.measure(now)
     except Exception as error:  # whatever it is, the others are still to be read
         logger.warning("condition %s cannot be read: %s", condition.name, type(error).__name__)
@@ -140,6 +151,11 @@ def _read(condition: Condition, *, now: datetime) -> Reading:
     values = found if isinstance(found, dict) else {"": found}
     states = [condition.state_of(value) for value in values.values()]
     return Reading(condition, max(states, key=SEVERITY.__getitem__, default=GREEN), values)
+
+
+def _limit_queries() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET LOCAL statement_timeout = {LONGEST_QUERY_MS}")
 
 
 # --- What is measured -------------------------------------------------------------------------------------------
@@ -332,7 +348,7 @@ CONDITIONS: tuple[Condition, ...] = (
         amber=5 * MINUTE, red=30 * MINUTE, link=("payments.Payment", "status__exact=unknown"),
     ),
     Condition(
-        "refunds_stuck", MONEY, _("Refunds on no way for 10 minutes"), "count", _stuck_refunds,
+        "refunds_stuck", MONEY, _("Refunds that no provider took for 10 minutes"), "count", _stuck_refunds,
         _("Customers wait for money that no provider has confirmed."),
         _("Open each refund. If its provider is in trouble it goes by itself; else look for its error in the log."),
         amber=0, red=5, link=("payments.Refund", ""),
@@ -362,13 +378,13 @@ CONDITIONS: tuple[Condition, ...] = (
         amber=35 * MINUTE, red=HOUR, label="provider", link=("payments.ReconciliationRun", ""),
     ),
     Condition(
-        "webhook_lag_median_seconds", MONEY, _("Webhooks' delay in the last hour, half of them"), "seconds", _lag(0),
+        "webhook_lag_median_seconds", MONEY, _("Webhooks' delay in the last hour, median"), "seconds", _lag(0),
         _("Providers tell us late, or our clock is wrong. Payments still settle when the customer returns."),
         _("Look at the provider's webhook page for failing deliveries to us, and at our clock."),
         amber=MINUTE, red=10 * MINUTE, link=("payments.ProviderEvent", ""),
     ),
     Condition(
-        "webhook_lag_max_seconds", MONEY, _("Webhooks' delay in the last hour, the longest"), "seconds", _lag(1),
+        "webhook_lag_max_seconds", MONEY, _("Webhooks' delay in the last hour, longest"), "seconds", _lag(1),
         _("At least one notice came late: a delivery had failed before."),
         _("Look whether we were down, or the provider was. Reconciliation has done the work meanwhile."),
         amber=30 * MINUTE, link=("payments.ProviderEvent", ""),
@@ -390,7 +406,7 @@ CONDITIONS: tuple[Condition, ...] = (
         lambda now: stories.oldest_waiting_seconds(now=now),
         _("Confirmations and warnings are late."),
         _("Look whether a provider is down and whether workers run. Waiting messages go by themselves."),
-        amber=2 * MINUTE, red=10 * MINUTE, link=("communications.Message", "status__exact=queued"),
+        amber=2 * MINUTE, red=5 * MINUTE, link=("communications.Message", "status__exact=queued"),
     ),
     Condition(
         "providers_down", MESSAGES, _("Message provider"), "down", _providers_down,
@@ -413,7 +429,7 @@ CONDITIONS: tuple[Condition, ...] = (
         amber=0, link=("communications.SmsBreaker", "reset_at__isempty=1"),
     ),
     Condition(
-        "database_answer_seconds", MACHINE, _("The database's answer"), "seconds", _database,
+        "database_answer_seconds", MACHINE, _("The database answers within"), "seconds", _database,
         _("Every page waits for it."),
         _("Look at the load of the database's machine and at its longest queries."),
         amber=0.1, red=1,
@@ -422,16 +438,16 @@ CONDITIONS: tuple[Condition, ...] = (
         "cache_down", MACHINE, _("Shared cache"), "down", _cache,
         _("Rate limits count nobody. Customers notice nothing."),
         _("Start Redis and read its log. Nothing is lost with it."),
-        red=0,
+        red=0, asks_database=False,
     ),
     Condition(
-        "clock_skew_seconds", MACHINE, _("Our clock and the database's"), "seconds", _clock_skew,
+        "clock_skew_seconds", MACHINE, _("Our clock differs from the database's by"), "seconds", _clock_skew,
         _("Holds end too early or too late, and signatures are refused."),
         _("Look whether the time service runs on both machines (timedatectl)."),
         amber=2, red=10,
     ),
     Condition(
-        "provider_clock_skew_seconds", MACHINE, _("Our clock and the provider's"), "seconds", _provider_skew,
+        "provider_clock_skew_seconds", MACHINE, _("Our clock differs from the provider's by"), "seconds", _provider_skew,
         _("Webhooks are refused when it is more than five minutes."),
         _("Look whether the time service runs (timedatectl)."),
         amber=MINUTE, red=2 * MINUTE, label="provider", link=("payments.ReconciliationRun", ""),
@@ -440,18 +456,26 @@ CONDITIONS: tuple[Condition, ...] = (
         "certificate_days_left", MACHINE, _("The certificate's remaining days"), "days", _certificate,
         _("It should have been renewed at 30 days. When it ends, browsers refuse the site."),
         _("Renew it by hand and read the renewal's log."),
-        amber=21, red=7, is_low_bad=True,
+        amber=21, red=7, is_low_bad=True, asks_database=False,
     ),
     Condition(
         "backup_age_seconds", MACHINE, _("Last good backup"), "seconds", _last("backup.json"),
         _("What is lost with the machine grows."),
         _("Run the backup by hand and read its log: disk, network, key."),
-        amber=26 * HOUR, red=50 * HOUR,
+        amber=26 * HOUR, red=50 * HOUR, asks_database=False,
     ),
     Condition(
         "restore_test_age_seconds", MACHINE, _("Last good restore test"), "seconds", _last("restore-test.json"),
         _("Nobody knows whether the backups can be restored."),
         _("Run the restore test by hand and read its log."),
-        amber=8 * DAY, red=15 * DAY,
+        amber=8 * DAY, red=15 * DAY, asks_database=False,
     ),
 )  # fmt: skip
+BY_NAME = {condition.name: condition for condition in CONDITIONS}
+
+
+def red(name: str) -> float:
+    """Return the value from which on a condition is red."""
+    limit = BY_NAME[name].red
+    assert limit is not None
+    return limit

@@ -5,10 +5,14 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
+import subprocess
+import sys
 import time
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.test import RequestFactory
 from structlog.contextvars import bound_contextvars
 
@@ -130,6 +134,27 @@ def test_a_library_s_line_is_json_with_the_request_and_the_release(settings: Any
     assert told["timestamp"].endswith("Z")
     assert "ValueError: for [e-mail]" in told["exception"]
     assert "hunter2" not in line
+
+
+def test_what_python_would_print_is_a_line_too() -> None:
+    program = (
+        "import os, warnings, django; os.environ['DJANGO_SETTINGS_MODULE'] = 'parking_site.settings'; django.setup();"
+        "warnings.warn('an old way of ada@customer.example'); raise ValueError('for ada@customer.example')"
+    )
+    kept = {name: os.environ[name] for name in ("PATH", "DATABASE_URL", "HOME") if name in os.environ}
+    environment = {**kept, "LOG_FORMAT": "json", "READ_DOT_ENV": "false"}
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=settings.BASE_DIR,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    told = [json.loads(line) for line in run.stderr.splitlines()]
+    assert [line["logger"] for line in told] == ["py.warnings", "uncaught"]
+    assert "ValueError: for [e-mail]" in told[1]["exception"]
+    assert "customer.example" not in run.stderr
+    assert run.returncode == 1
 
 
 def test_nobody_begins_a_line_of_his_own() -> None:

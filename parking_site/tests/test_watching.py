@@ -5,13 +5,19 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import re
 import shutil
+import socket
 import subprocess
+import sys
+import time
+import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -22,6 +28,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from django.contrib.auth.models import Permission
 from django.core.management.base import CommandError
+from django.db import OperationalError, connection
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -183,7 +190,7 @@ def test_a_whole_journey_leaves_no_secret_and_nobody_in_the_log(
     # The control: without redaction they would be there, so the search finds what is to be found.
     seen = {name for name, canary in canaries.items() if canary in raw}
     assert {"e-mail", "phone", "card", "password", "guest link", "access", "refresh"} <= seen
-    assert sum(name.startswith("secret ") for name in seen) == len(every) > 8
+    assert sum(name.startswith("secret ") for name in seen) == len(every) > 7
     outcomes = {(line["provider"], line["operation"], line["outcome"]) for line in heard.of("provider call")}
     assert {("stripe", "create_payment", "outcome_unknown"), ("sendgrid", "send", "ok"), ("twilio", "send", "ok")} <= outcomes  # fmt: skip
     assert "ValueError" in written
@@ -326,6 +333,23 @@ def test_one_question_that_fails_loses_only_its_own_answer(monkeypatch: pytest.M
             }  # fmt: skip
 
 
+def test_without_a_database_what_is_not_in_it_is_still_watched(
+    monkeypatch: pytest.MonkeyPatch, settings: Any, tmp_path: Path
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OperationalError("no server")
+
+    settings.STATE_DIR = tmp_path
+    finished_at = datetime.now(UTC).isoformat()
+    (tmp_path / "backup.json").write_text(json.dumps({"finished_at": finished_at, "ok": True}))
+    with monkeypatch.context() as broken:
+        broken.setattr("django.db.backends.base.base.BaseDatabaseWrapper.ensure_connection", refuse)
+        text = scraped()
+    assert 'parking_condition{name="backup_age_seconds"} 0.0' in text
+    asked = sum(one.asks_database for one in system.CONDITIONS)
+    assert f"\nparking_scrape_errors {asked:.1f}" in text
+
+
 def test_requests_are_counted_by_route_and_never_by_path(client: Client) -> None:
     def count(route: str) -> float:
         labels = {"route": route, "method": "GET", "status": "4xx"}
@@ -347,6 +371,39 @@ def test_requests_are_counted_by_route_and_never_by_path(client: Client) -> None
 def test_metrics_are_for_this_machine(bind: str) -> None:
     with pytest.raises(CommandError, match="METRICS_BIND"):
         address_of(bind)
+
+
+def test_the_command_serves_them_from_a_process_of_its_own(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    name = connection.settings_dict["NAME"]
+    address = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{name}").geturl()
+    environment = {
+        **os.environ,
+        "DATABASE_URL": address,
+        "PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "counts"),
+    }
+    count = "import django; django.setup(); from foundation.metrics import JOBS; JOBS.labels('any.task', 'ok').observe(1)"
+    subprocess.run(
+        [sys.executable, "-c", count],
+        cwd=ROOT, env={**environment, "DJANGO_SETTINGS_MODULE": "parking_site.settings"}, check=True,
+    )  # fmt: skip
+    command = [sys.executable, "manage.py", "serve_metrics", "--bind", f"127.0.0.1:{port}"]
+    serving = subprocess.Popen(command, cwd=ROOT, env=environment)
+    told = ""
+    try:
+        for _try in range(200):
+            try:
+                told = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20).read().decode()
+                break
+            except OSError:
+                time.sleep(0.1)
+        assert "\nparking_scrape_errors 0.0" in told
+        assert 'parking_job_seconds_count{outcome="ok",task="any.task"} 1.0' in told
+    finally:
+        serving.terminate()
+        assert serving.wait(20) == 0
 
 
 def test_an_address_for_other_machines_needs_a_word() -> None:

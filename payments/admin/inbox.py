@@ -31,7 +31,7 @@ class ProviderEventAdmin(ReadOnlyAdmin):
     actions = ["retry"]
     readonly_fields = ["status"]
     fields = [
-        "received_at", "provider", "kind", "event_ref", "object_kind", "object_ref", "livemode", "status", "attempts",
+        "received_at", "occurred_at", "provider", "kind", "event_ref", "object_kind", "object_ref", "livemode", "status", "attempts",
         "last_error", "processed_at",
     ]  # fmt: skip
 
