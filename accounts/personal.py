@@ -41,6 +41,7 @@ FIELDS = {
     "foundation.IdempotencyRecord.principal": SHORT_LIVED,
     "sessions.Session.session_data": SHORT_LIVED,
     "auth.Group.name": NOT_A_CUSTOMER,
+    "foundation.Choice.reason": NOT_A_CUSTOMER,
 }
 # Of second factors: public keys and secrets. They go with the account, if the app is installed.
 SECOND_FACTORS = ("mfa", "Authenticator")

@@ -302,3 +302,6 @@ class JobAdmin(ReadOnlyAdmin):
     list_fullwidth = True
     show_full_result_count = False
     fields = ["task_name", "status", "queue_name", "args", "queueing_lock", "scheduled_at", "attempts"]
+
+
+from foundation import admin_choices  # noqa: E402, F401 - registers itself; it needs the classes above

@@ -58,3 +58,36 @@ class IdempotencyRecord(models.Model):
 
     def __str__(self) -> str:
         return f"{self.route} {self.key}"
+
+
+class Choice(models.Model):
+    """What staff chose for a feature or a business rule in place of the environment's default. Append-only: the newest of a key holds.
+
+    `value` is None for "back to the default".
+    """
+
+    key = models.CharField(_("what"), max_length=64)
+    value = models.JSONField(_("value"), null=True)
+    at = models.DateTimeField(_("when"), auto_now_add=True)
+    by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="+",
+        verbose_name=_("who"),
+    )
+    reason = models.CharField(_("reason"), max_length=500)
+
+    class Meta:
+        verbose_name = _("feature or rule")
+        verbose_name_plural = _("features and rules")
+        ordering = ["-pk"]
+        indexes = [models.Index(fields=["key", "-id"], name="choice_newest")]
+        permissions = [
+            ("choose_feature", _("Can switch features")),
+            ("choose_rule", _("Can change business rules")),
+        ]
+
+    def __str__(self) -> str:
+        return self.key

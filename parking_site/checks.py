@@ -13,7 +13,6 @@ from django.core.checks import CheckMessage, Error, register
 from django.core.exceptions import ImproperlyConfigured
 
 from communications.services import quiet
-from foundation.money import amounts_by_currency
 
 REQUIRED = (
     "SECRET_KEY", "JWT_SIGNING_KEY", "ADDRESS_KEY", "SITE_URL", "ALLOWED_HOSTS", "REDIS_URL", "STRIPE_SECRET_KEY", "STRIPE_PUBLISHABLE_KEY",
@@ -61,16 +60,17 @@ def production_is_safe(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 @register("business")
 def business_rules_are_readable(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """Name every business rule that cannot be read, in any environment."""
-    from foundation.retention import out_of_range  # needs the applications, which this check has
+    # These need the applications, which this check has.
+    from foundation import features, rules
+    from foundation.retention import out_of_range
 
     problems = []
-    try:
-        amounts_by_currency(tuple(settings.REFUND_APPROVAL_ABOVE))
-    except ValueError as error:
-        hint = f"{error}. Write currencies and amounts such as USD:200.00,JPY:30000, or nothing for never."
-        problems.append(_error("E008", "REFUND_APPROVAL_ABOVE", "cannot be read", hint))
     if settings.LOG_FORMAT not in {"json", "line"}:
         problems.append(_error("E008", "LOG_FORMAT", "is unknown", "Set it to json or line, or remove it."))
+    for name, hint in rules.problems():
+        problems.append(_error("E008", name, "cannot be used", hint))
+    for hint in features.problems():
+        problems.append(_error("E008", "FEATURES", "cannot be used", f"{hint}."))
     if settings.EMAIL_PROVIDER not in REQUIRED_FOR_MAIL:
         hint = f"Set it to one of {', '.join(REQUIRED_FOR_MAIL)}."
         problems.append(_error("E008", "EMAIL_PROVIDER", "is unknown", hint))
@@ -80,9 +80,6 @@ def business_rules_are_readable(app_configs: Any, **kwargs: Any) -> list[CheckMe
         problems.append(
             _error("E008", "QUIET_HOURS", "cannot be read", "Write two times such as 21:00-08:00.")
         )
-    if any(not 1 <= hours <= 336 for hours in settings.REMINDER_HOURS):
-        hint = "Write whole hours from 1 to 336 such as 24,2, or nothing for never."
-        problems.append(_error("E008", "REMINDER_HOURS", "is out of range", hint))
     for share, limits in settings.SMS_LIMITS.items():
         if len(limits) != 4 or any(limit < 0 for limit in limits):
             hint = "Write four numbers: to one number, one prefix, one country, and in all, such as 5,500,5000,20000."

@@ -25,6 +25,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from bookings.admin import local_days
 from bookings.models import Airport, Booking, CarPark, Occupancy, Pool
 from communications.models import Message, SmsBreaker
+from foundation import features
 from foundation.money import Money
 from parking_site import system, system_page
 from parking_site.system_page import age
@@ -90,6 +91,7 @@ NAVIGATION = [
         ("person_off", "accounts.Erasure"),
         ("credit_card", "payments.StoredMethod"),
         ("badge", "auth.Group"),
+        ("tune", "foundation.Choice"),
         ("history", "foundation.AuditEntry"),
         ("schedule", "procrastinate.ProcrastinateJob"),
     ]),
@@ -128,6 +130,8 @@ def _navigation_item(request: HttpRequest, icon: str, label: str) -> dict[str, A
     try:
         model = apps.get_model(label)
     except LookupError:
+        return None
+    if label == "communications.Campaign" and not features.is_on("campaigns"):
         return None
     model_admin = admin.site._registry.get(model)
     if model_admin is None or not model_admin.has_view_permission(request):

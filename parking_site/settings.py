@@ -119,6 +119,7 @@ MIDDLEWARE = [
     "accounts.middleware.SecondFactorMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "foundation.features.FeatureMiddleware",
 ]
 
 ROOT_URLCONF = "parking_site.urls"
@@ -135,6 +136,7 @@ TEMPLATES = [
                 "django.contrib.messages.context_processors.messages",
                 "csp.context_processors.nonce",
                 "parking_site.context.site",
+                "foundation.features.context",
             ],
         },
     }
@@ -485,6 +487,9 @@ RETENTION_DAYS = {
     "jobs": env.int("KEEP_JOBS_DAYS", default=14),
     "audit_log": env.int("KEEP_AUDIT_LOG_DAYS", default=2555),
 }
+
+# What is switched on or off here, such as paypal:off; staff may overrule it (foundation.features).
+FEATURES = dict(part.strip().partition(":")[::2] for part in env.list("FEATURES", default=[]) if part.strip())
 
 # --- Business rules ---------------------------------------------------------------------------------------------
 QUOTE_LIFETIME_MINUTES = env.int("QUOTE_LIFETIME_MINUTES", default=30)

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
+from django.contrib.auth.views import redirect_to_login
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -23,6 +24,7 @@ from bookings.pages.limits import limit_posts
 from bookings.pages.promo import PROMO_CODE, remember_promo_code
 from bookings.services import hold, promo, quote
 from bookings.services.errors import CarParkClosed
+from foundation import features
 from foundation.errors import DomainError, InvalidInput
 from foundation.languages import language_of
 from foundation.middleware import client_address
@@ -50,6 +52,8 @@ def book(request: HttpRequest, product_id: int) -> HttpResponse:
     )
     if product is None:
         raise Http404(_("That parking product is not on sale."))
+    if not request.user.is_authenticated and not features.is_on("guest_checkout"):
+        return redirect_to_login(request.get_full_path())
     params = request.POST if request.method == "POST" else request.GET
     airport = product.car_park.airport
     data, offsets = search_data(params)

@@ -6,7 +6,6 @@ from datetime import date, datetime, time, timedelta
 from typing import Any
 
 from django import forms
-from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -31,6 +30,7 @@ from bookings.services.amend import (
     preview_amendment,
     withdraw,
 )
+from foundation import rules
 from foundation.errors import DomainError, InvalidInput
 
 FIELD_OF = {
@@ -84,7 +84,7 @@ class StayForm(forms.Form):
         if not self.asks_drop_off:
             for name in ("drop_off_date", "drop_off_time", "drop_off_offset"):
                 del self.fields[name]
-        ahead = timedelta(days=settings.BOOKABLE_UP_TO_DAYS_AHEAD + settings.LONGEST_STAY_DAYS)
+        ahead = timedelta(days=rules.value("BOOKABLE_UP_TO_DAYS_AHEAD") + rules.value("LONGEST_STAY_DAYS"))
         today = now.astimezone(booking.zone).date()
         for part, _column, _public in self.asked():
             chosen = str((data or self.initial).get(f"{part}_time") or "")[:5]

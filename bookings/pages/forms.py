@@ -17,6 +17,7 @@ from django.utils.translation import gettext_lazy as _
 from bookings import queries
 from bookings.models import Airport
 from bookings.services.stay import check_stay, clean_flight, clean_plate
+from foundation import rules
 from foundation.errors import InvalidInput
 from foundation.phones import clean_phone
 
@@ -99,7 +100,10 @@ class SearchForm(forms.Form):
             self.fields[f"{part}_date"].widget.attrs |= {
                 "min": (today - timedelta(days=1)).isoformat(),
                 "max": (
-                    today + timedelta(days=settings.BOOKABLE_UP_TO_DAYS_AHEAD + settings.LONGEST_STAY_DAYS)
+                    today
+                    + timedelta(
+                        days=rules.value("BOOKABLE_UP_TO_DAYS_AHEAD") + rules.value("LONGEST_STAY_DAYS")
+                    )
                 ).isoformat(),
             }
         describe_fields(self)

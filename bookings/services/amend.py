@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.conf import settings
 from django.core import signing
 from django.db import connection, transaction
 from django.utils.translation import gettext as _
@@ -33,7 +32,7 @@ from bookings.services.space import (
     take_extra_time,
 )
 from bookings.services.stay import Driver, check_stay, clean_driver, clean_flight, clean_plate
-from foundation import audit
+from foundation import audit, rules
 from foundation.errors import DomainError, InvalidInput, NotAllowed
 from foundation.jobs import defer
 from foundation.money import LARGEST_MINOR, Money, payable, percent_of
@@ -442,10 +441,10 @@ def _check_stay(booking: Booking, *, start_at: datetime, end_at: datetime, now: 
             raise InvalidInput(
                 _("The return must be after the drop-off. Choose a later return."), field="return"
             )
-        if end_at - start_at > timedelta(days=settings.LONGEST_STAY_DAYS) and end_at > booking.end_at:
+        if end_at - start_at > timedelta(days=rules.value("LONGEST_STAY_DAYS")) and end_at > booking.end_at:
             raise InvalidInput(
                 _("The longest stay is %(days)d days. Choose an earlier return.")
-                % {"days": settings.LONGEST_STAY_DAYS},
+                % {"days": rules.value("LONGEST_STAY_DAYS")},
                 field="return",
             )
     product = booking.product
@@ -565,9 +564,9 @@ def _held_until(
 ) -> datetime:
     """Say until when the change waits: never past the moment from which it could not be made."""
     lifetime = (
-        timedelta(hours=settings.STAFF_CHANGE_HOLD_HOURS)
+        timedelta(hours=rules.value("STAFF_CHANGE_HOLD_HOURS"))
         if by_staff
-        else timedelta(minutes=settings.HOLD_LIFETIME_MINUTES)
+        else timedelta(minutes=rules.value("HOLD_LIFETIME_MINUTES"))
     )
     limit = min(booking.start_at, start_at) if start_at != booking.start_at else end_at
     return min(now + lifetime, limit)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from django.conf import settings
 from django.db import connection
 
 from bookings.models import CapacityGate, Pool
+from foundation import rules
 
 
 def extend_gates(*, now: datetime) -> int:
@@ -16,7 +16,9 @@ def extend_gates(*, now: datetime) -> int:
     From today (UTC) to the end of the last stay on sale. One pool per statement, so that no sale waits for more than its own pool.
     """
     first = now.astimezone(UTC).date()
-    last = first + timedelta(days=settings.BOOKABLE_UP_TO_DAYS_AHEAD + settings.LONGEST_STAY_DAYS + 1)
+    last = first + timedelta(
+        days=rules.value("BOOKABLE_UP_TO_DAYS_AHEAD") + rules.value("LONGEST_STAY_DAYS") + 1
+    )
     before = CapacityGate.objects.count()
     with connection.cursor() as cursor:
         for pool_id in Pool.objects.order_by("pk").values_list("pk", flat=True):

@@ -31,7 +31,8 @@ from bookings.services.lapse import expire_overdue_amendments
 from bookings.services.promo import take_use
 from bookings.services.stay import Driver, Flights, check_stay, clean_driver, clean_flight, clean_plate
 from communications.services.consent import key_of
-from foundation.errors import InvalidInput
+from foundation import features, rules
+from foundation.errors import InvalidInput, NotAllowed
 from foundation.transitions import change_status
 
 logger = logging.getLogger(__name__)
@@ -71,11 +72,13 @@ def place_hold(
     PromoCodeUsedUp, InvalidInput.
     """
     product = quote.product
+    if not getattr(user, "pk", None) and not features.is_on("guest_checkout"):
+        raise NotAllowed(_("Please log in or open an account to book."))
     if quote.expires_at <= now:
         raise QuoteExpired
     if not product.is_active:
         raise NotOnSale
-    check_stay(start_at=quote.start_at, end_at=quote.end_at, now=now)
+    check_stay(start_at=quote.start_at, end_at=quote.end_at, now=now, was_quoted=True)
     driver = clean_driver(driver)
     flights = Flights(
         outbound=clean_flight(flights.outbound, field="flights.outbound"),
@@ -106,7 +109,7 @@ def place_hold(
         currency=quote.currency,
         lines=quote.lines,
         policy=quote.policy,
-        hold_expires_at=now + timedelta(minutes=settings.HOLD_LIFETIME_MINUTES),
+        hold_expires_at=now + timedelta(minutes=rules.value("HOLD_LIFETIME_MINUTES")),
         created_at=now,
     )
     try:
@@ -193,7 +196,7 @@ def _same_hold(again: Booking) -> PlacedHold:
 
 
 def _refuse_too_many_holds(booking: Booking, *, now: datetime) -> None:
-    cap = settings.OPEN_HOLDS_PER_CUSTOMER
+    cap = rules.value("OPEN_HOLDS_PER_CUSTOMER")
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT bookings_open_holds(%s, %s, %s, %s)", [booking.user_id, booking.driver_email, now, cap]

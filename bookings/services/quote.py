@@ -9,7 +9,6 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from django.conf import settings
 from django.db import connection
 from django.utils.translation import get_language, ngettext
 from django.utils.translation import gettext as _
@@ -18,6 +17,7 @@ from bookings.models import Product, PromoCode, Quote, TariffRule
 from bookings.services import promo as promo_codes
 from bookings.services.errors import NotOnSale
 from bookings.services.stay import check_stay
+from foundation import rules
 from foundation.errors import InvalidInput
 from foundation.money import LARGEST_MINOR, Money, payable, percent_of, signed_percent
 
@@ -209,5 +209,5 @@ def quote_stay(
         promo=promo,
         user=customer,
         created_at=now,
-        expires_at=now + timedelta(minutes=settings.QUOTE_LIFETIME_MINUTES),
+        expires_at=now + timedelta(minutes=rules.value("QUOTE_LIFETIME_MINUTES")),
     )

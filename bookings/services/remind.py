@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.conf import settings
 from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q
 from django.utils import timezone
@@ -13,6 +12,7 @@ from django.utils import timezone
 from bookings.models import Booking, Reminder
 from bookings.services.access import with_places
 from bookings.services.messages import queue_reminder
+from foundation import rules
 
 Status = Booking.Status
 About = Reminder.About
@@ -34,7 +34,7 @@ def queue_due(*, now: datetime) -> int:
     """
     done = 0
     for about in About:
-        for hours in sorted(set(settings.REMINDER_HOURS)):
+        for hours in sorted(set(rules.value("REMINDER_HOURS"))):
             while batch := list(_due(about, hours, now=now)[:BATCH]):
                 done += sum(_remind(pk, about, hours, now=now) for pk in batch)
                 if len(batch) < BATCH:

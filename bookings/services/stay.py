@@ -6,12 +6,12 @@ import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from foundation import rules
 from foundation.errors import InvalidInput
 from foundation.phones import clean_phone
 from foundation.text import is_one_line
@@ -39,13 +39,18 @@ class Flights:
     return_: str = ""
 
 
-def check_stay(*, start_at: datetime, end_at: datetime, now: datetime) -> None:
-    """Raise InvalidInput unless a stay from start_at to end_at (aware) can be sold at `now`."""
+def check_stay(*, start_at: datetime, end_at: datetime, now: datetime, was_quoted: bool = False) -> None:
+    """Raise InvalidInput unless a stay from start_at to end_at (aware) can be sold at `now`.
+
+    was_quoted: it was offered already, so limits that became narrower since then do not count; that it lies ahead does.
+    """
     if end_at <= start_at:
         raise InvalidInput(_("The return must be after the drop-off. Choose a later return."), field="return")
     if start_at <= now:
         raise InvalidInput(_("The drop-off is in the past. Choose a later time."), field="dropOff")
-    hours = settings.BOOKABLE_FROM_HOURS_AHEAD
+    if was_quoted:
+        return
+    hours = rules.value("BOOKABLE_FROM_HOURS_AHEAD")
     if start_at < now + timedelta(hours=hours):
         raise InvalidInput(
             ngettext(
@@ -56,13 +61,13 @@ def check_stay(*, start_at: datetime, end_at: datetime, now: datetime) -> None:
             % {"hours": hours},
             field="dropOff",
         )
-    ahead = settings.BOOKABLE_UP_TO_DAYS_AHEAD
+    ahead = rules.value("BOOKABLE_UP_TO_DAYS_AHEAD")
     if start_at > now + timedelta(days=ahead):
         raise InvalidInput(
             _("Drop-off can be at most %(days)d days ahead. Choose an earlier day.") % {"days": ahead},
             field="dropOff",
         )
-    longest = settings.LONGEST_STAY_DAYS
+    longest = rules.value("LONGEST_STAY_DAYS")
     if end_at - start_at > timedelta(days=longest):
         raise InvalidInput(
             _("The longest stay is %(days)d days. Choose an earlier return.") % {"days": longest},

@@ -35,7 +35,7 @@ from communications.senders.base import CalendarEntry, refuse_open_transaction
 from communications.services import address_news, consent, outages, quiet, unsubscribe
 from communications.services.handover import Handed, hand_over
 from communications.services.wording import version_for
-from foundation import audit
+from foundation import audit, features
 from foundation.errors import DomainError, InvalidInput
 from foundation.jobs import defer
 from foundation.text import one_line
@@ -112,7 +112,7 @@ def queue_message(
     if known is None or channel not in known.channels:
         raise ValueError(f"There is no {channel} message of kind {kind!r}.")
     to = one_line(str(to or ""))[:254]
-    if not to:
+    if not to or (channel == SMS and not features.is_on("sms")):
         return None
     to_name = one_line(to_name)[:120]  # only a display name
     unknown = sorted(set(variables) - set(known.by_name))

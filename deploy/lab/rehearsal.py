@@ -587,6 +587,8 @@ class Lab:
             "RATE_LIMIT_QUOTES": PLENTY,
             "RATE_LIMIT_BOOKINGS": PLENTY,
             "OPEN_HOLDS_PER_CUSTOMER": "100000",
+            "OPEN_HOLDS_PER_ADDRESS": "100000",
+            "OPEN_HOLDS_PER_CAR_PARK": "100000",
             **more,
         }
         lines = self.machine.read("/etc/parking/parking.env").splitlines()

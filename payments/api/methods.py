@@ -19,7 +19,7 @@ from foundation.errors import InvalidInput
 from foundation.middleware import client_address
 from payments import queries
 from payments.api import serializers as s
-from payments.gateways import configured
+from payments.gateways import savable
 from payments.models import StoredMethod
 from payments.services import methods
 
@@ -76,7 +76,7 @@ class SaveMethodView(CustomersOwnView):
         limit_rate(request, "methods", account=str(request.user.pk))
         asked = valid(s.SaveMethodInput, request)
         provider = asked["provider"]
-        if provider not in configured():
+        if provider not in savable():
             raise InvalidInput(_("This provider is not offered here."), field="provider")
         setup_ref = asked.get("setupIntentId") or asked.get("setupTokenId")
         if setup_ref:

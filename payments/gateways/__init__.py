@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from foundation import features
 from foundation.money import Money
 from payments.gateways.base import Gateway, Rejected
 from payments.models import Provider
@@ -20,7 +21,16 @@ def gateway_for(provider: str) -> Gateway:
 
 def offered(amount: Money) -> list[str]:
     """Return the providers that a customer may choose from for this amount, the first one first."""
-    return [name for name in Provider.values if gateway_for(name).takes(amount)]
+    return [name for name in Provider.values if _is_on(name) and gateway_for(name).takes(amount)]
+
+
+def savable() -> list[str]:
+    """Return the providers with which a customer may save a way of paying."""
+    return [name for name in configured() if _is_on(name) and features.is_on("saved_methods")]
+
+
+def _is_on(name: str) -> bool:
+    return name != Provider.PAYPAL or features.is_on("paypal")
 
 
 def configured() -> list[str]:

@@ -22,7 +22,7 @@ from bookings.pages.limits import limit_posts, limit_visits
 from foundation.errors import DomainError, NotFound
 from foundation.middleware import client_address
 from payments import queries
-from payments.gateways import configured
+from payments.gateways import savable
 from payments.models import Provider, StoredMethod
 from payments.services import methods
 
@@ -45,7 +45,7 @@ def shown(stored: StoredMethod) -> dict[str, Any]:
 def method_list(request: HttpRequest) -> HttpResponse:
     """List the customer's saved cards and wallets."""
     rows = [shown(stored) for stored in queries.stored_methods(request.user)]
-    return render(request, "payments/methods.html", {"methods": rows, "providers": configured()})
+    return render(request, "payments/methods.html", {"methods": rows, "providers": savable()})
 
 
 @never_cache
@@ -78,7 +78,7 @@ def add(request: HttpRequest) -> HttpResponse:
 @require_POST
 def add_paypal(request: HttpRequest) -> HttpResponse:
     """Lead the customer to PayPal's own page, where they agree that we keep the wallet; they come back to `added`."""
-    if Provider.PAYPAL not in configured():
+    if Provider.PAYPAL not in savable():
         raise Http404
     try:
         setup = methods.begin_setup(request.user, provider=Provider.PAYPAL)
@@ -95,7 +95,7 @@ def added(request: HttpRequest) -> HttpResponse:
     """Come back from the provider's form or from PayPal's page: store what the provider says was saved."""
     agreed = request.GET.get("approval_token_id", "")[:255]
     provider = Provider.PAYPAL if agreed else Provider.STRIPE
-    if provider not in configured():
+    if provider not in savable():
         raise Http404
     try:
         stored = methods.save_method(

@@ -24,6 +24,7 @@ from bookings.models import Amendment, Booking
 from bookings.pages.access import booking_from
 from bookings.pages.limits import limit_posts
 from bookings.pages.manage import pass_context
+from foundation import features
 from foundation.errors import DomainError, NotFound
 from foundation.middleware import client_address
 from payments import queries
@@ -161,7 +162,7 @@ def _offered(booking: Booking) -> list[str]:
 
 def _stored(request: HttpRequest, booking: Booking) -> list[dict[str, Any]]:
     """The saved cards and wallets that this visitor may pay this booking with, the default first."""
-    if not request.user.is_authenticated:
+    if not request.user.is_authenticated or not features.is_on("saved_methods"):
         return []
     providers = _offered(booking)
     mine = map(shown, queries.stored_methods(request.user))

@@ -5,13 +5,12 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.conf import settings
 from django.db import transaction
 from django.db.models import Sum
 from django.utils.translation import gettext_lazy as _
 
 from bookings.services.confirm import lock_booking
-from foundation import audit, jobs
+from foundation import audit, jobs, rules
 from foundation.errors import DomainError, InvalidInput, NotAllowed
 from foundation.money import amounts_by_currency
 from foundation.transitions import change_status
@@ -37,7 +36,7 @@ class OwnRequest(NotAllowed):
 
 def limit_of(currency: str) -> int | None:
     """Return above which amount, in minor units, a second person is asked whenever money leaves; None: never."""
-    return amounts_by_currency(tuple(settings.REFUND_APPROVAL_ABOVE)).get(currency)
+    return amounts_by_currency(tuple(rules.value("REFUND_APPROVAL_ABOVE"))).get(currency)
 
 
 def needs_approval(payment: Payment, amount_minor: int, *, now: datetime) -> bool:

@@ -5,7 +5,7 @@ from django.db import migrations
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("foundation", "0003_audit_retention"),
+        ("foundation", "0004_choices"),
     ]
 
     operations = [
