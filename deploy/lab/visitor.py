@@ -226,7 +226,9 @@ def _tell(tally: Tally, act: Any) -> None:
     except requests.HTTPError as error:
         # A car park that is full says so: that is an answer.
         full = error.response is not None and error.response.status_code == 409
-        tally.add(seconds=time.monotonic() - began, problem="" if full else f"{type(error).__name__}: {error}")
+        tally.add(
+            seconds=time.monotonic() - began, problem="" if full else f"{type(error).__name__}: {error}"
+        )
     except (requests.RequestException, KeyError, ValueError) as error:
         tally.add(seconds=time.monotonic() - began, problem=f"{type(error).__name__}: {error}")
     else:
