@@ -9,6 +9,7 @@ from twilio.rest import Client
 
 from communications.senders.base import Unavailable, refuse_open_transaction
 from communications.senders.sms import _HttpClient
+from foundation.metrics import provider_called
 
 
 def price_of(provider_ref: str) -> tuple[str | None, str | None]:
@@ -20,7 +21,8 @@ def price_of(provider_ref: str) -> tuple[str | None, str | None]:
         http_client=_HttpClient(timeout=settings.TWILIO_TIMEOUT_SECONDS),
     )
     try:
-        found = client.messages(provider_ref).fetch()
+        with provider_called("twilio", "price"):
+            found = client.messages(provider_ref).fetch()
     except TwilioRestException as error:
         if error.status == 404:  # deleted there, or another account's: it will never have a price
             return None, None
