@@ -30,6 +30,7 @@ PROVIDER_ADDRESSES = (
 )  # fmt: skip
 SHORTEST_SECRET = 50
 FEWEST_DIFFERENT_CHARACTERS = 12
+DAY = 86400
 # What a secret looks like that somebody copied from an example or a laptop instead of making one.
 PLACEHOLDERS = (
     "development-only",
@@ -110,6 +111,29 @@ def business_rules_are_readable(app_configs: Any, **kwargs: Any) -> list[CheckMe
         problems.append(
             _error("E008", "HOME_TIMEZONE", "is unknown", "Write a zone's IANA name such as Europe/London.")
         )
+    for name, seconds, least, most in (
+        (
+            "JWT_ACCESS_LIFETIME_SECONDS",
+            settings.SIMPLE_JWT["ACCESS_TOKEN_LIFETIME"].total_seconds(),
+            1,
+            3600,
+        ),
+        (
+            "JWT_REFRESH_LIFETIME_SECONDS",
+            settings.SIMPLE_JWT["REFRESH_TOKEN_LIFETIME"].total_seconds(),
+            60,
+            90 * DAY,
+        ),
+        ("SESSION_LIFETIME_SECONDS", settings.SESSION_COOKIE_AGE, 60, 90 * DAY),
+        ("MAIL_TIMEOUT_SECONDS", settings.MAIL_TIMEOUT_SECONDS, 1, 120),
+        ("STRIPE_TIMEOUT_SECONDS", settings.STRIPE_TIMEOUT_SECONDS, 1, 120),
+        ("PAYPAL_TIMEOUT_SECONDS", settings.PAYPAL_TIMEOUT_SECONDS, 1, 120),
+        ("TWILIO_TIMEOUT_SECONDS", settings.TWILIO_TIMEOUT_SECONDS, 1, 120),
+    ):
+        if not least <= seconds <= most:
+            problems.append(
+                _error("E008", name, "is out of range", f"Write whole seconds from {least} to {most}.")
+            )
     problems += [
         _error(
             "E008", f"KEEP_{key.upper()}_DAYS", "is out of range", f"Write whole days from {least} to {most}."

@@ -182,8 +182,7 @@ CACHES = {
     if REDIS_URL
     else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
 }
-SILENCED_SYSTEM_CHECKS: list[str | None] = [
-    None,  # dj-stripe's notice that its webhook callback is deprecated, which has no id; the signals run inside its transaction
+SILENCED_SYSTEM_CHECKS = [
     "anymail.W003",  # anymail calls SendGrid "unsupported" since mid 2025; it works, and senders/base.py keeps the ESP replaceable
 ]
 if not REDIS_URL:

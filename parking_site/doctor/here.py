@@ -39,7 +39,7 @@ def look_at_settings() -> Iterator[Finding]:
             "settings", str(problem.msg).split(" ")[0], FAIL, str(problem.msg), str(problem.hint or "")
         )
     if not problems:
-        told = "complete" if settings.PRODUCTION else "development: test keys and the sandbox are allowed"
+        told = "complete" if settings.DEPLOYED else "development: test keys and the sandbox are allowed"
         yield Finding("settings", "values", OK, f"{settings.ENVIRONMENT}, {told}")
 
 
@@ -103,13 +103,13 @@ def look_at_database() -> Iterator[Finding]:
 def _role(is_superuser: bool) -> Finding:
     if not is_superuser:
         return Finding("database", "role", OK, "not a superuser")
-    level = FAIL if settings.PRODUCTION else WARN
+    level = FAIL if settings.DEPLOYED else WARN
     return Finding(
         "database",
         "role",
         level,
         "is a superuser",
-        "Give the site a role of its own: NOSUPERUSER, owner of its database.",
+        "Give the site a role of its own: NOSUPERUSER.",
     )
 
 
@@ -144,7 +144,7 @@ def look_at_redis() -> Iterator[Finding]:
         yield verdict(
             "redis",
             "answer",
-            not settings.PRODUCTION,
+            not settings.DEPLOYED,
             "not configured: limits are per process",
             "Set REDIS_URL.",
         )
@@ -256,7 +256,7 @@ def _sender_records() -> Iterator[Finding]:
     domain = parseaddr(settings.DEFAULT_FROM_EMAIL)[1].rpartition("@")[2]
     if not domain or domain.endswith((".example", ".invalid", ".test", ".localhost")):
         found = f"{domain or 'no domain'}: not a public domain"
-        yield verdict("dns", "sender", not settings.PRODUCTION, found, "Set DEFAULT_FROM_EMAIL.")
+        yield verdict("dns", "sender", not settings.DEPLOYED, found, "Set DEFAULT_FROM_EMAIL.")
         return
     dig = shutil.which("dig")
     for what, name, mark in (("SPF", domain, "v=spf1"), ("DMARC", f"_dmarc.{domain}", "v=DMARC1")):
@@ -293,7 +293,7 @@ def look_at_certificate() -> Iterator[Finding]:
         yield verdict(
             "certificate",
             "served",
-            not settings.PRODUCTION,
+            not settings.DEPLOYED,
             "the site is not https",
             "Set an https SITE_URL.",
         )

@@ -6,13 +6,14 @@ import os
 import re
 import subprocess
 import sys
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 
-from parking_site.checks import production_is_safe, refuse_unsafe_start
+from parking_site.checks import business_rules_are_readable, production_is_safe, refuse_unsafe_start
 
 READS = re.compile(r'\benv\.\w+\(\s*"([A-Z][A-Z0-9_]*)"')
 LISTS = re.compile(r"^(?:# )?([A-Z][A-Z0-9_]*)=", re.MULTILINE)
@@ -68,6 +69,28 @@ def test_the_example_lists_exactly_the_variables_that_settings_reads() -> None:
     listed = LISTS.findall((django_settings.BASE_DIR / ".env.production.example").read_text())
     assert sorted(listed) == sorted(set(listed)), "a variable is listed twice"
     assert set(listed) == read
+
+
+def test_the_comparison_sees_a_variable_that_is_missing_and_one_that_is_too_much() -> None:
+    read = (django_settings.BASE_DIR / "parking_site/settings.py").read_text()
+    listed = (django_settings.BASE_DIR / ".env.production.example").read_text()
+    known, told = set(READS.findall(read)) | {"DATABASE_URL"}, set(LISTS.findall(listed))
+    assert set(READS.findall(read + 'X = env.int(\n    "BRAND_NEW", default=1)\n')) - told == {"BRAND_NEW"}
+    assert set(LISTS.findall(listed + "# NOBODY_READS=1\n")) - known == {"NOBODY_READS"}
+
+
+@pytest.mark.parametrize("seconds", [0, -1, 3601])
+def test_a_lifetime_out_of_range_is_named(settings: Any, seconds: int) -> None:
+    settings.SIMPLE_JWT = {**settings.SIMPLE_JWT, "ACCESS_TOKEN_LIFETIME": timedelta(seconds=seconds)}
+    settings.SESSION_COOKIE_AGE = min(seconds, 0)
+    named = [str(one.msg).split()[0] for one in business_rules_are_readable(None)]
+    assert named == ["JWT_ACCESS_LIFETIME_SECONDS", "SESSION_LIFETIME_SECONDS"]
+
+
+def test_production_silences_one_check_only() -> None:
+    elsewhere = ("django_ratelimit", "djstripe.W002")  # development without Redis, with the sandbox
+    silenced = [str(one) for one in django_settings.SILENCED_SYSTEM_CHECKS]
+    assert [one for one in silenced if not one.startswith(elsewhere)] == ["anymail.W003"]
 
 
 def test_only_settings_reads_the_environment() -> None:

@@ -57,16 +57,16 @@ def test_the_database_in_green_and_in_red(settings: Any, monkeypatch: pytest.Mon
         "version": OK, "role": WARN, "connections": OK, "extensions": OK, "migrations": OK, "time zone": OK, "clock": OK
     }  # fmt: skip
     settings.DATABASE_PROCESSES = 1000
-    settings.PRODUCTION = True
+    settings.PRODUCTION = settings.DEPLOYED = True
     monkeypatch.setattr(here, "EXTENSIONS", ("btree_gist", "postgis"))
     monkeypatch.setattr(here, "OLDEST_POSTGRESQL", 99)
     with connection.cursor() as cursor:
-        cursor.execute("DELETE FROM django_migrations WHERE app = 'bookings' AND name = '0014_erasure'")
+        cursor.execute("DELETE FROM django_migrations WHERE app = 'bookings' AND name = '0015_held_from'")
         cursor.execute("SET LOCAL timezone = 'Europe/Berlin'")
     red = list(here.look_at_database())
     assert {one.level for one in red} == {FAIL}
     assert "CREATE EXTENSION postgis" in only(red, "extensions").advice
-    assert "bookings.0014_erasure" in only(red, "migrations").found
+    assert "bookings.0015_held_from" in only(red, "migrations").found
     assert here._role(False).level == OK
 
 
@@ -106,7 +106,7 @@ class FakeRedis:
 
 def test_redis_in_green_and_in_red(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert all_good(here.look_at_redis())
-    settings.PRODUCTION = True
+    settings.PRODUCTION = settings.DEPLOYED = True
     assert levels(here.look_at_redis()) == {"answer": FAIL}
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -218,7 +218,7 @@ def test_the_certificate_in_green_and_in_red(
     settings: Any, served: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert all_good(here.look_at_certificate())
-    settings.PRODUCTION = True
+    settings.PRODUCTION = settings.DEPLOYED = True
     assert levels(here.look_at_certificate()) == {"served": FAIL}
     default = ssl.create_default_context
     for days, level in ((80, OK), (15, WARN), (3, FAIL)):
@@ -278,7 +278,7 @@ def test_stripe_in_red(sandbox: Any, settings: Any) -> None:
     red = list(providers.look_at_stripe())
     assert {one.what for one in red if one.level == FAIL} == {"publishable key", "signing secret", "events"}
     assert "payment_intent.succeeded" in only(red, "events").found
-    settings.PRODUCTION = True
+    settings.PRODUCTION = settings.DEPLOYED = True
     assert only(providers.look_at_stripe(), "mode").level == FAIL
     sandbox.post("/faults", {"operation": "stripe.account.retrieve", "behaviour": "refuse", "status": 401})
     (finding,) = providers.look_at_stripe()
@@ -315,7 +315,7 @@ def test_the_mail_provider_in_red(sandbox: Any, settings: Any) -> None:
 
 def test_twilio_in_red(sandbox: Any, settings: Any) -> None:
     assert only(providers.look_at_twilio(), "answers").level == FAIL
-    settings.PRODUCTION = True
+    settings.PRODUCTION = settings.DEPLOYED = True
     assert only(providers.look_at_twilio(), "plan").level == FAIL
     settings.TWILIO_FROM_NUMBER = "+15005550007"
     assert only(providers.look_at_twilio(), "number").level == FAIL

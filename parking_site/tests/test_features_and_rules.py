@@ -73,7 +73,9 @@ def test_what_is_off_is_gone_from_pages_and_api_and_nothing_else_is(sam: User, n
     api = APIClient()
     api.credentials(HTTP_AUTHORIZATION=f"Bearer {accounts.issue_tokens(sam).access}")
     door = features.FeatureMiddleware(lambda request: HttpResponse())
-    asked = [RequestFactory().generic(*call.split()) for call in HIDDEN[name]]
+    asked = [
+        RequestFactory().generic(method, path) for method, path in (call.split() for call in HIDDEN[name])
+    ]
     assert all(door.process_view(request) is None for request in asked)
     switch(name, False)
     for call in HIDDEN[name]:
