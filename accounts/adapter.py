@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import ipaddress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -48,9 +49,14 @@ class AccountAdapter(DefaultAccountAdapter):
     """Queue a letter of our catalogue where allauth would send its own; our limits, our address, and our origin in every link."""
 
     def get_client_ip(self, request: HttpRequest) -> str:
-        """The address as our own proxy set it: one answer for allauth's limits and ours. A socket without one counts as 0.0.0.0."""
+        """The address as our own proxy set it: one answer for allauth's limits and ours. What is none, as of a unix socket, is
+        0.0.0.0."""
         address = client_address(request)
-        return "0.0.0.0" if address == "unknown" else address  # noqa: S104 - nothing listens there
+        try:
+            ipaddress.ip_address(address)
+        except ValueError:
+            return "0.0.0.0"  # noqa: S104 - nothing listens there
+        return address
 
     def is_safe_url(self, url: str) -> bool:
         """Whether `next` may be followed: a path of ours or our own origin, whatever Host the request claims."""

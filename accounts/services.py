@@ -117,7 +117,7 @@ def issue_tokens(user: User, *, code: str = "", client: str = "") -> Tokens:
         current_jti=refresh["jti"],
         expires_at=datetime_from_epoch(refresh["exp"]),
         second_factor_at=timezone.now() if code else None,
-        client=client[:200],
+        client="".join(filter(str.isprintable, client))[:200],
     )
     refresh["family"] = str(family.pk)
     family.save(force_insert=True)

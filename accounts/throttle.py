@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from django.conf import settings
 from django.core.cache import cache
 
+from foundation.addresses import network_of
 from foundation.api import TooManyRequests
 
 WINDOW_SECONDS = 15 * 60
@@ -31,6 +32,7 @@ class Attempt:
     @classmethod
     def of(cls, *, account: str, address: str) -> Attempt:
         who = hashlib.sha256(account.strip().lower().encode("utf-8", "surrogatepass")).hexdigest()[:32]
+        address = network_of(address)
         return cls(f"sign-in.from.{address}", f"sign-in.of.{who}", f"sign-in.of.{who}.from.{address}")
 
     def succeeded(self) -> None:

@@ -181,3 +181,20 @@ def test_codes_are_limited_like_passwords(ada: User) -> None:
     ]
     assert "Too many" in pages[-1]
     assert "Too many" not in pages[0]
+
+
+def test_a_whole_ipv6_network_counts_as_one(ada: User) -> None:
+    statuses = [
+        by_api(ada.email, WRONG, address=f"2001:db8:1:2::{number:x}").status_code for number in range(4)
+    ]
+    assert statuses == [401, 401, 401, 429]
+    assert by_api(ada.email, PASSWORD, address="2001:db8:1:3::1").status_code == 200
+
+
+@pytest.mark.parametrize("address", ["", "unix:", "not an address", "1.2.3.4, 5.6.7.8"])
+def test_no_address_breaks_a_log_in(ada: User, address: str, settings: Any) -> None:
+    settings.CLIENT_ADDRESS_HEADER = "X-Real-IP"
+    answer = Client().post(
+        "/accounts/login/", {"login": ada.email, "password": PASSWORD}, headers={"X-Real-IP": address}
+    )
+    assert answer.status_code == 302

@@ -32,6 +32,7 @@ from bookings.services.promo import take_use
 from bookings.services.stay import Driver, Flights, check_stay, clean_driver, clean_flight, clean_plate
 from communications.services.consent import key_of
 from foundation import features, rules
+from foundation.addresses import network_of
 from foundation.errors import InvalidInput, NotAllowed
 from foundation.transitions import change_status
 
@@ -104,7 +105,7 @@ def place_hold(
         return_flight=flights.return_,
         language=language if language in dict(settings.MESSAGE_LANGUAGES) else settings.LANGUAGE_CODE,
         offers_wording=offers_wording[:500],
-        held_from_key=key_of("internet", address) if address else "",
+        held_from_key=key_of("internet", network_of(address)) if address else "",
         total_minor=quote.total_minor,
         currency=quote.currency,
         lines=quote.lines,

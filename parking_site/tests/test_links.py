@@ -103,6 +103,7 @@ def test_guest_links_cannot_be_tried_out(client: Client, settings: Any) -> None:
     ]
     assert statuses[:30] == [404] * 30
     assert statuses[30:] == [429, 429]
+    assert client.head(f"/b/{booking.reference}/{'b' * 26}").status_code == 429
     token = guest_token_for(booking.reference, booking.quote_id)
     claimed = {"X-Forwarded-For": "203.0.113.9", "X-Real-IP": "203.0.113.9"}
     assert client.get(f"/b/{booking.reference}/{token}", headers=claimed).status_code == 429
@@ -120,6 +121,10 @@ def test_guest_links_cannot_be_tried_out(client: Client, settings: Any) -> None:
 )
 def test_the_audit_log_is_append_only_for_every_client(statement: str) -> None:
     audit.record(actor=None, action="test", subject="x:1", reason="it did happen")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SET CONSTRAINTS ALL IMMEDIATE"
+        )  # PostgreSQL truncates nothing that waits for a commit
     with (
         pytest.raises(DatabaseError, match="append-only"),
         transaction.atomic(),
@@ -134,11 +139,9 @@ def test_staff_search_the_audit_log_and_change_nothing(client: Client) -> None:
     entry = audit.record(actor=boss, action="refund.denied", subject="payment:7f3k2q", reason="no permission")
     client.force_login(boss)
     page = client.get("/admin/foundation/auditentry/", {"q": "7f3k2q"}).content.decode()
-    assert "refund.denied" in page
-    assert (
-        "refund.denied"
-        not in client.get("/admin/foundation/auditentry/", {"q": "zzzz"}).content.decode().split("<tbody")[-1]
-    )
+    assert "payment:7f3k2q" in page
+    nothing = client.get("/admin/foundation/auditentry/", {"q": "zz"}).content.decode()
+    assert "payment:7f3k2q" not in nothing
     assert client.get("/admin/foundation/auditentry/add/").status_code == 403
     for path in ("change", "delete"):
         assert (

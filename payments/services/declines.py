@@ -17,6 +17,7 @@ from django.utils.translation import gettext_lazy as _
 
 from bookings.models import Booking
 from foundation import audit, jobs
+from foundation.addresses import network_of
 from foundation.errors import DomainError, InvalidInput
 from payments.gateways.base import ProviderPayment
 from payments.models import CardBreaker, Decline, DeclineScope, Payment
@@ -41,6 +42,8 @@ def key_of(scope: str, value: str) -> str:
     """Return the keyed hash under which a customer, an address or a card is counted; "" for nothing."""
     if not value:
         return ""
+    if scope == DeclineScope.ADDRESS:
+        value = network_of(value)
     return hmac.new(
         settings.ADDRESS_KEY.encode(), f"decline:{scope}:{value}".encode(), hashlib.sha256
     ).hexdigest()
