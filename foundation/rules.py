@@ -111,7 +111,13 @@ def problems() -> list[tuple[str, str]]:
     found = []
     for rule in RULES.values():
         try:
-            clean(rule, shown(getattr(settings, rule.name)))
+            if rule.kind == "amounts":
+                amounts_by_currency(tuple(getattr(settings, rule.name)))
+            else:
+                clean(rule, shown(getattr(settings, rule.name)))
+        except ValueError as error:
+            hint = "Write currencies and amounts such as USD:200.00,JPY:30000, or nothing for never."
+            found.append((rule.name, f"{error}. {hint}"))
         except InvalidInput as error:
             found.append((rule.name, str(error.message)))
     return found
