@@ -132,6 +132,7 @@ class CustomerAudience:
     def members(self, definition: dict[str, Any], *, channel: str, after: str, limit: int) -> list[Member]:
         sql, parameters = _people(definition, channel=channel, after=after)
         with connection.cursor() as cursor:
+            # nosemgrep: sql-by-formatting - our own text; what staff choose goes as parameters
             cursor.execute(f"{sql} ORDER BY key LIMIT %(limit)s", {**parameters, "limit": limit})
             return [Member(*row) for row in cursor.fetchall()]
 
@@ -140,6 +141,7 @@ class CustomerAudience:
             return 0  # the database wants one of each booking
         sql, parameters = _people(definition, channel=EMAIL, after="", also="bool_and(b.driver_phone = '')")
         with connection.cursor() as cursor:
+            # nosemgrep: sql-by-formatting - our own text; what staff choose goes as parameters
             cursor.execute(f"SELECT count(*) FROM ({sql}) AS people", parameters)  # noqa: S608 - our own text
             return int(cursor.fetchone()[0])
 

@@ -18,7 +18,7 @@ from typing import Any
 import structlog
 from django.conf import settings
 from django.http import HttpRequest
-from django.utils.functional import SimpleLazyObject
+from django.utils.functional import SimpleLazyObject, empty
 from structlog.contextvars import get_contextvars, merge_contextvars
 from structlog.typing import EventDict, WrappedLogger
 
@@ -43,9 +43,9 @@ def user_id_of(request: HttpRequest) -> int | None:
     """Return the number of the request's user if it is known by now. Asks nobody: a log line may not cost a query."""
     known = request.__dict__
     user = known.get("user")
-    if user is None or isinstance(user, SimpleLazyObject):
-        user = known.get("_cached_user")
-    return getattr(user, "pk", None)
+    if isinstance(user, SimpleLazyObject):
+        user = user.__dict__["_wrapped"]
+    return None if user is None or user is empty else getattr(user, "pk", None)
 
 
 def _add_user(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:

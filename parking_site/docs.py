@@ -69,5 +69,7 @@ class SchemaView(SpectacularJSONAPIView):
 class DocsView(SpectacularSwaggerSplitView):
     """A page that lists every call and tries it."""
 
+    http_method_names = ["get", "head"]  # its only form is HTML, which describes no options
+
     url_name = "api-schema"
     content_negotiation_class = _OnlyFirst

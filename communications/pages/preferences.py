@@ -18,6 +18,7 @@ from communications.services import unsubscribe as links
 from foundation.middleware import client_address
 
 
+# nosemgrep: csrf-exempt-outside-webhooks - a mail program posts without any page of ours (RFC 8058); the link is signed
 @csrf_exempt
 @never_cache
 @require_http_methods(["GET", "HEAD", "POST"])

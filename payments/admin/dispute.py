@@ -152,7 +152,7 @@ class DisputeAdmin(ReadOnlyAdmin):
 
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> Any:
         """Show what fits the dispute and what this person may do; the pages behind refuse the rest as well."""
-        dispute = Dispute.objects.filter(pk=object_id).first()
+        dispute = self.get_object(request, object_id)  # None for what is no id at all
         may = request.user.has_perm
         fits = {
             "answer_action": dispute is not None and dispute.is_answerable and may(ANSWER_PERMISSION),

@@ -217,7 +217,7 @@ class BreakAdmin(ReadOnlyAdmin):
 
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> Any:
         """Show what fits this break and what this person may do; the pages behind refuse the rest as well."""
-        found = Break.objects.filter(pk=object_id).first()
+        found = self.get_object(request, object_id)  # None for what is no id at all
         if found is None or not _is_open(found):
             return []
         return [

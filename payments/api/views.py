@@ -210,9 +210,9 @@ class ConfirmView(CustomerView):
             .filter(provider=provider, provider_ref=provider_ref)
             .first()
         )
-        if payment is None:
-            raise NotFound
-        self.booking(request, payment.booking.reference, to_change=True)
+        # What does not exist and what is somebody else's get the same answer, letter by letter.
+        self.booking(request, payment.booking.reference if payment else "", to_change=True)
+        assert payment is not None  # no booking has an empty reference
         settled = settle(payment.pk)
         booking_status = Booking.objects.values_list("status", flat=True).get(pk=payment.booking_id)
         return Response(
@@ -332,17 +332,18 @@ class RefundView(CustomerView):
     def _payment(self, request: Request, asked: dict[str, Any]) -> tuple[Payment, bool]:
         """Return the payment, and whether the caller refunds it as staff. Raises NotFound, NotAllowed."""
         payment = Payment.objects.select_related("booking").filter(pk=asked["paymentId"]).first()
-        if payment is None:
-            raise NotFound
         user = request.user
         if not (user.is_authenticated and user.is_staff):
-            self.booking(request, payment.booking.reference)
+            self.booking(request, payment.booking.reference if payment else "")  # the same 404 for both
+            assert payment is not None  # no booking has an empty reference
             return payment, False
         if not user.has_perm("payments.refund_payment"):
-            audit.record(actor=user, action="payment.refund_refused", subject=f"payment:{payment.pk}")
+            audit.record(actor=user, action="payment.refund_refused", subject=f"payment:{asked['paymentId']}")
             raise NotAllowed(
                 _("Your account may not refund payments. Ask an administrator for the refund permission.")
             )
+        if payment is None:
+            raise NotFound
         return payment, True
 
     def _by_staff(self, request: Request, payment: Payment, asked: dict[str, Any]) -> Refund:
