@@ -173,12 +173,12 @@ def test_a_whole_journey_leaves_no_secret_and_nobody_in_the_log(
     every = secrets_of_settings()
     words = f"{EMAIL} {PHONE} {CARD} {link} {told['access']} {told['refresh']} password={PASSWORD} {' '.join(every)}"
     monkeypatch.setattr("parking_site.dashboards.system_figures", break_with(words))
-    user.is_staff = user.is_superuser = True
-    user.save()
-    browser.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
-    assert browser.get(reverse("admin:index")).status_code == 500
     monkeypatch.setattr("bookings.api.views.BookingsView.get", break_with(words), raising=True)
     assert browser.get("/api/bookings", headers=held).status_code == 500
+    user.is_staff = user.is_superuser = True
+    user.save()  # which ends the sign-ins that it had
+    browser.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
+    assert browser.get(reverse("admin:index")).status_code == 500
 
     canaries = {
         "e-mail": EMAIL, "phone": PHONE, "digits": PHONE[3:], "card": CARD, "password": PASSWORD, "wrong password": WRONG, "name": NAME,
