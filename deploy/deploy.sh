@@ -20,6 +20,7 @@ usage: deploy.sh COMMAND
                      beside the old one, asked, switched to, and watched; if anything is wrong the old one stays, or returns.
   rollback           return to the release before, in seconds. The database keeps its schema.
   --check            say what this machine lacks; changes nothing
+  doctor             ask every account and dependency how it is, a line each
   status             what runs, since when, which release, how healthy
   logs [UNIT]        follow the logs (web, worker, nginx, all); options of journalctl may follow
   restart            restart web and workers one after the other, without a failed request
@@ -38,7 +39,7 @@ main() {
     [ $# -eq 0 ] || shift
     case $command in
         help | -h | --help) usage; return 0 ;;
-        install | release | rollback | status | logs | restart | nginx-test | backup | restore-test | restore | manage) ;;
+        install | release | rollback | status | logs | restart | nginx-test | doctor | backup | restore-test | restore | manage) ;;
         check | --check) command=check ;;
         *) usage >&2; die "There is no command \"$command\"." "Choose one of the above." ;;
     esac
@@ -53,10 +54,11 @@ main() {
         logs) show_logs "$@" ;;
         restart) locked; restart_all ;;
         nginx-test) nginx -t ;;
+        doctor) manage doctor "$@" || exit 1 ;;
         backup) back_up "${1:-incr}" ;;
         restore-test) test_restore ;;
         restore) locked; restore_database "${1:-}" ;;
-        manage) manage "$@" ;;
+        manage) manage "$@" || exit $? ;;
     esac
 }
 

@@ -25,6 +25,8 @@ install_server() {
     if has_backups && [ ! -f "$STATE/state/backup.json" ]; then
         step "First backup"
         back_up full
+        # A backup that was never restored is a hope.
+        test_restore
     fi
     say "Installed in $(seconds_since "$began") s."
     [ "$first" = no ] || say "Make the first member of staff: deploy.sh manage createsuperuser"

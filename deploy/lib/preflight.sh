@@ -120,7 +120,7 @@ preflight() {
         say "$FINDINGS to mend before it can serve customers, $NOTES to know."
         return 1
     fi
-    say "Nothing to mend, $NOTES to know."
+    say "Nothing to mend, $NOTES to know. The accounts at the providers: deploy.sh doctor"
 }
 
 # Before `install` touches anything: only what it cannot mend itself.
