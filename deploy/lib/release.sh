@@ -31,10 +31,15 @@ release() {
     if has_role web; then
         start_beside "$folder" || give_up "$folder" "It was never live."
     fi
+    local before
+    before=$(readlink "$HOME_DIR/previous" || true)
     switch_to "$name"
     if ! watch_live; then
+        [ -n "$serving" ] || die "The first release does not hold." "Its logs: journalctl -u 'parking-*' --since '-10 min'"
         warn "The new release does not hold: the old one returns."
-        return_to_previous
+        return_to_previous || warn "The old one does not start either: parking status"
+        # What one could roll back to before is what one can roll back to now.
+        if [ -n "$before" ]; then ln -sfn "$before" "$HOME_DIR/previous"; else rm -f "$HOME_DIR/previous"; fi
         mark_failed "$folder"
         die "Release $name was taken back after the switch." "Its logs: journalctl -u 'parking-*' --since '-10 min'"
     fi
