@@ -1,7 +1,13 @@
 # PostgreSQL and Redis.
 # shellcheck shell=bash
 
-postgresql_version() { find /usr/lib/postgresql -maxdepth 1 -mindepth 1 -printf '%f\n' | sort -n | tail -1; }
+# Of the cluster that serves: an upgrade of Debian puts a newer, empty one beside it.
+postgresql_version() {
+    local version
+    version=$(pg_lsclusters --no-header 2>/dev/null | awk '$2 == "main" && $3 == 5432 {print $1; exit}' || true)
+    [ -n "$version" ] || version=$(find /usr/lib/postgresql -maxdepth 1 -mindepth 1 -printf '%f\n' | sort -n | tail -1)
+    printf '%s' "$version"
+}
 
 sql() { (cd / && runuser -u postgres -- psql --no-psqlrc --quiet --tuples-only --no-align --set ON_ERROR_STOP=1 "$@"); }
 
