@@ -13,7 +13,7 @@ configure_backups() {
     local version options="" line
     version=$(postgresql_version)
     install -d -m 750 -o postgres -g postgres /etc/pgbackrest /var/lib/pgbackrest /var/log/pgbackrest /var/spool/pgbackrest
-    [ -f /etc/pgbackrest/passphrase ] || (umask 077 && random_secret >/etc/pgbackrest/passphrase)
+    [ -s /etc/pgbackrest/passphrase ] || (umask 077 && random_secret >/etc/pgbackrest/passphrase)
     chown postgres:postgres /etc/pgbackrest/passphrase
     while IFS= read -r line; do [ -z "$line" ] || options+="repo1-$line"$'\n'; done <<<"$BACKUP_OPTIONS"
     {

@@ -69,6 +69,7 @@ read_configuration() {
     BACKUP_TYPE="" BACKUP_OPTIONS="" BACKUP_KEEP_FULL=4
     OWNER_DATABASE_URL=""
     KEEP_RELEASES=5 HEALTH_SECONDS=60 WATCH_SECONDS=20 REQUESTS_PER_SECOND=30 REQUESTS_BURST=120
+    if grep -qs $'\r' "$CONF_FILE"; then die "$CONF_FILE has the line ends of Windows." "Run: sed -i 's/\\r\$//' $CONF_FILE"; fi
     # shellcheck source=/dev/null
     [ ! -f "$CONF_FILE" ] || . "$CONF_FILE"
     local role name
@@ -89,10 +90,12 @@ read_configuration() {
 # write_file PATH MODE OWNER:GROUP  < content; returns 0 when it changed something, 1 when it was so already.
 write_file() {
     local path=$1 mode=$2 owner=$3 new
-    new=$(mktemp "$path.XXXXXX")
-    cat >"$new"
-    chmod "$mode" "$new"
-    chown "$owner" "$new"
+    # Callers ask what it returns, so `set -e` does not hold here: on a full disk half a file would replace a whole one.
+    if ! new=$(mktemp "$path.XXXXXX") || ! cat >"$new" || ! chmod "$mode" "$new" || ! chown "$owner" "$new"; then
+        [ -z "$new" ] || rm -f "$new"
+        warn "$path could not be written; what was there stays."
+        return 2
+    fi
     if [ -f "$path" ] && cmp -s "$path" "$new" && [ "$(stat -c %a:%U:%G "$path")" = "$(stat -c %a:%U:%G "$new")" ]; then
         rm -f "$new"
         return 1
@@ -110,16 +113,16 @@ fill() {
     printf '%s' "${text%x}"
 }
 
-# setting NAME: the value in the site's settings, read as the site reads it (no shell expansion); "" when it is not there.
+# setting NAME: the value in the site's settings, read as the site reads it (no shell expansion, CRLF or not); "" when it is not there.
 setting() {
     local line value=""
     [ -r "$ENV_FILE" ] || return 0
-    while IFS= read -r line; do
+    while IFS= read -r line || [ -n "$line" ]; do
+        line=${line%$'\r'} line=${line#export }
         case $line in
             "$1="*)
                 value=${line#*=}
-                value=${value#\"} value=${value%\"}
-                value=${value#\'} value=${value%\'}
+                if [[ $value == \'*\' || $value == \"*\" ]]; then value=${value:1:-1}; fi
                 ;;
         esac
     done <"$ENV_FILE"

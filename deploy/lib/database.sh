@@ -1,9 +1,24 @@
 # PostgreSQL and Redis.
 # shellcheck shell=bash
 
-postgresql_version() { find /usr/lib/postgresql -maxdepth 1 -mindepth 1 -printf '%f\n' | sort -n | tail -1; }
+# Of the cluster that serves: an upgrade of Debian puts a newer, empty one beside it.
+postgresql_version() {
+    local version
+    version=$(pg_lsclusters --no-header 2>/dev/null | awk '$2 == "main" && $3 == 5432 {print $1; exit}' || true)
+    [ -n "$version" ] || version=$(find /usr/lib/postgresql -maxdepth 1 -mindepth 1 -printf '%f\n' | sort -n | tail -1)
+    printf '%s' "$version"
+}
 
 sql() { (cd / && runuser -u postgres -- psql --no-psqlrc --quiet --tuples-only --no-align --set ON_ERROR_STOP=1 "$@"); }
+
+# A single address as pg_hba.conf wants it; /32 of an IPv6 address would let in a whole provider.
+as_network() {
+    case $1 in
+        */*) printf '%s' "$1" ;;
+        *:*) printf '%s/128' "$1" ;;
+        *) printf '%s/32' "$1" ;;
+    esac
+}
 
 configure_postgresql() {
     has_role database || return 0
@@ -14,7 +29,7 @@ configure_postgresql() {
     memory=$(($(sed -n 's/^MemTotal: *\([0-9]*\) kB/\1/p' /proc/meminfo) / 1024))
     cores=$(nproc)
     for address in $TRUSTED_ADDRESSES; do
-        remote+="hostssl parking parking,parking_owner $address/32 scram-sha-256"$'\n'
+        remote+="hostssl parking parking,parking_owner $(as_network "$address") scram-sha-256"$'\n'
         listen='*'
     done
     [ -n "$BACKUP_TYPE" ] && [ "$BACKUP_TYPE" != none ] && archive="pgbackrest --stanza=parking archive-push %p"
@@ -49,8 +64,8 @@ ALTER DEFAULT PRIVILEGES FOR ROLE $OWNER IN SCHEMA public GRANT SELECT, INSERT, 
 ALTER DEFAULT PRIVILEGES FOR ROLE $OWNER IN SCHEMA public GRANT USAGE, SELECT ON SEQUENCES TO $APP_USER;
 SQL
     if [ -n "$TRUSTED_ADDRESSES" ]; then
-        [ -f "$ETC/database-password" ] || (umask 077 && random_secret >"$ETC/database-password")
-        [ -f "$ETC/database-owner-password" ] || (umask 077 && random_secret >"$ETC/database-owner-password")
+        [ -s "$ETC/database-password" ] || (umask 077 && random_secret >"$ETC/database-password")
+        [ -s "$ETC/database-owner-password" ] || (umask 077 && random_secret >"$ETC/database-owner-password")
         # By standard input: a password in a command's arguments could be seen by everybody on this machine.
         printf "ALTER ROLE %s PASSWORD '%s';\nALTER ROLE %s PASSWORD '%s';\n" "$APP_USER" "$(cat "$ETC/database-password")" \
             "$OWNER" "$(cat "$ETC/database-owner-password")" | sql --dbname postgres
@@ -70,10 +85,11 @@ wait_for_postgresql() {
 configure_redis() {
     has_role redis || return 0
     step "Redis"
-    local bind="" port=0 password=""
+    local bind="127.0.0.1 -::1" port=0 password=""
     if [ -n "$TRUSTED_ADDRESSES" ]; then
-        bind="0.0.0.0" port=6379
-        [ -f "$ETC/redis-password" ] || (umask 077 && random_secret >"$ETC/redis-password")
+        # All addresses, and none beside them: Redis cannot bind 127.0.0.1 and 0.0.0.0 both, and would not start.
+        bind="* -::*" port=6379
+        [ -s "$ETC/redis-password" ] || (umask 077 && random_secret >"$ETC/redis-password")
         password="requirepass $(cat "$ETC/redis-password")"
     fi
     local changed=no

@@ -49,6 +49,21 @@ check_machine() {
     fi
 }
 
+# What others have put here: this script writes over nginx.conf and pg_hba.conf, so their sites and databases would be gone without a word.
+check_neighbours() {
+    local site others=""
+    for site in /etc/nginx/sites-enabled/* /etc/nginx/conf.d/*.conf; do
+        [ ! -e "$site" ] || [ "${site##*/}" = default ] || others+=" $site"
+    done
+    if [ -n "$others" ] && ! grep -qs '/etc/nginx/parking/' /etc/nginx/nginx.conf; then
+        finding "nginx serves other sites here:$others" "Use a server of its own, or move them away: nginx.conf is replaced and does not read those folders."
+    fi
+    has_role database && command -v psql >/dev/null || return 0
+    others=$(sql --dbname postgres --command "SELECT datname FROM pg_database WHERE NOT datistemplate AND datname NOT IN ('postgres', 'parking')" 2>/dev/null |
+        tr '\n' ' ' || true)
+    [ -z "$others" ] || finding "PostgreSQL has other databases here: ${others% }" "Use a server of its own: pg_hba.conf is replaced, and a restore replaces all of them."
+}
+
 # The site's settings: what a person has to write. DOMAIN problems are told apart, for they take time to mend.
 check_settings() {
     local host addresses
@@ -114,6 +129,7 @@ check_backup() {
 preflight() {
     say "This machine ($ROLES):"
     check_machine
+    check_neighbours
     check_settings
     check_backup
     if [ "$FINDINGS" -gt 0 ]; then
@@ -128,5 +144,6 @@ refuse_unfit_machine() {
     FINDINGS=0
     say "* Is this machine fit?"
     check_machine
+    check_neighbours
     [ "$FINDINGS" -eq 0 ] || die "$FINDINGS of these must be mended first." "Nothing was changed."
 }

@@ -6,9 +6,17 @@ NGINX=/etc/nginx/parking
 SHOW_CERTIFICATE="install -m 644 $ETC/tls/fullchain.pem $STATE/state/certificate.pem"
 show_certificate() { $SHOW_CERTIFICATE; }
 
+# The names that the site is reached by. nginx and the certificate need each in full; a name for the machine itself is none of theirs.
 hosts() {
-    local host
-    for host in $(setting ALLOWED_HOSTS | tr ',' ' '); do printf '%s ' "$host"; done
+    local host list=()
+    IFS=', ' read -r -a list <<<"$(setting ALLOWED_HOSTS)"
+    for host in "${list[@]}"; do
+        case $host in
+            localhost | 127.* | '[::1]') continue ;;
+            .* | *[!A-Za-z0-9.-]*) die "ALLOWED_HOSTS names \"$host\"." "Write each name in full, without a port or *: ALLOWED_HOSTS=parking.example.com,www.parking.example.com" ;;
+        esac
+        printf '%s ' "${host,,}"
+    done
 }
 
 configure_nginx() {
@@ -80,8 +88,11 @@ TEXT
 write_nginx() {
     local template=$1 path=$2
     shift 2
-    if fill "$@" <"$DEPLOY/nginx/$template" | write_file "$path" 644 root:root; then changed=yes; fi
+    if fill "$@" <"$DEPLOY/nginx/$template" | without_ipv6 | write_file "$path" 644 root:root; then changed=yes; fi
 }
+
+# Where the kernel has no IPv6, nginx cannot listen there.
+without_ipv6() { if [ -e /proc/net/if_inet6 ]; then cat; else grep -v 'listen \[::\]'; fi; }
 
 # write_upstream SLOT: whom nginx asks. On a balancer: the web machines.
 write_upstream() {
@@ -101,40 +112,70 @@ make_first_certificate() {
     install -d -m 750 "$ETC/tls"
     if [ -n "$TLS_CERTIFICATE" ]; then
         [ -r "$TLS_CERTIFICATE" ] && [ -r "$TLS_KEY" ] || die "TLS_CERTIFICATE or TLS_KEY cannot be read." "Set both paths in $CONF_FILE, or neither."
+        # nginx's unit sees no homes, so it would serve until its next start only.
+        case $(readlink -f "$TLS_CERTIFICATE")$(readlink -f "$TLS_KEY") in
+            */root/* | */home/*) die "TLS_CERTIFICATE or TLS_KEY lies in somebody's home." "Put both files into $ETC/tls-own, readable by root only, and name them there." ;;
+        esac
         ln -sfn "$TLS_CERTIFICATE" "$ETC/tls/fullchain.pem"
         ln -sfn "$TLS_KEY" "$ETC/tls/privkey.pem"
         rm -f "$ETC/tls/self-signed"
         return 0
     fi
+    # A kill between the two links would leave a key of another certificate, with which nginx does not start.
+    if [ -e "/etc/letsencrypt/live/$host/privkey.pem" ]; then use_certificate "$host"; fi
     [ ! -e "$ETC/tls/fullchain.pem" ] || return 0
+    touch "$ETC/tls/self-signed"
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 -subj "/CN=$host" -addext "subjectAltName=DNS:$host" \
         -keyout "$ETC/tls/privkey.pem" -out "$ETC/tls/fullchain.pem" 2>/dev/null
-    touch "$ETC/tls/self-signed"
+}
+
+use_certificate() {
+    ln -sfn "/etc/letsencrypt/live/$1/fullchain.pem" "$ETC/tls/fullchain.pem"
+    ln -sfn "/etc/letsencrypt/live/$1/privkey.pem" "$ETC/tls/privkey.pem"
+    rm -f "$ETC/tls/self-signed"
+}
+
+# One name that leads nowhere would cost all of them their certificate, and each try counts at Let's Encrypt: such a name is left out until it resolves.
+certificate_names() {
+    local name
+    for name in $(hosts); do
+        if [ "$name" = "$1" ] || getent ahosts "$name" >/dev/null; then printf '%s ' "$name"; else
+            warn "$name does not resolve, so the certificate is asked for without it. Run install again once it does."
+        fi
+    done
+}
+
+certificate_has() {
+    local name
+    for name in "$@"; do
+        openssl x509 -in "$ETC/tls/fullchain.pem" -noout -checkhost "$name" 2>/dev/null | grep -q 'does match' || return 1
+    done
 }
 
 # Let's Encrypt's certificate, and its renewal. Without one (the domain does not point here yet) the self-signed one stays, and it is said.
 get_certificate() {
     has_role proxy || return 0
     [ -z "$TLS_CERTIFICATE" ] || return 0
-    local host names=() name email server=()
+    local host names=() name email server=() wanted
     host=$(site_host)
     systemctl enable --quiet --now certbot.timer 2>/dev/null || true
-    if [ -d "/etc/letsencrypt/live/$host" ] && [ ! -e "$ETC/tls/self-signed" ]; then return 0; fi
+    wanted=$(certificate_names "$host")
+    # shellcheck disable=SC2086
+    if [ ! -e "$ETC/tls/self-signed" ] && certificate_has $wanted; then return 0; fi
     step "Certificate for $host"
-    for name in $(hosts); do names+=(--domain "$name"); done
+    for name in $wanted; do names+=(--domain "$name"); done
     email=${ACME_EMAIL:-$(setting SUPPORT_EMAIL)}
     [ -z "$ACME_SERVER" ] || server=(--server "$ACME_SERVER")
     # The hook is kept with the certificate, so each renewal runs it.
     if certbot certonly --non-interactive --quiet --agree-tos --email "$email" --webroot --webroot-path /var/lib/parking-acme --cert-name "$host" \
-        --key-type ecdsa "${names[@]}" "${server[@]}" --deploy-hook "systemctl reload nginx; $SHOW_CERTIFICATE" >/var/log/parking-certificate.log 2>&1; then
-        ln -sfn "/etc/letsencrypt/live/$host/fullchain.pem" "$ETC/tls/fullchain.pem"
-        ln -sfn "/etc/letsencrypt/live/$host/privkey.pem" "$ETC/tls/privkey.pem"
-        rm -f "$ETC/tls/self-signed"
+        --keep-until-expiring --renew-with-new-domains --key-type ecdsa "${names[@]}" "${server[@]}" --deploy-hook "systemctl reload nginx; $SHOW_CERTIFICATE" >/var/log/parking-certificate.log 2>&1; then
+        use_certificate "$host"
         systemctl reload nginx
         show_certificate
         done_step "$(openssl x509 -in "$ETC/tls/fullchain.pem" -noout -enddate | cut -d= -f2)"
     else
         tail -5 /var/log/parking-certificate.log >&2
-        warn "Let's Encrypt gave no certificate for $host; the self-signed one stays, which browsers refuse. Point the domain here, open port 80, and run install again."
+        if [ ! -e "$ETC/tls/self-signed" ]; then warn "Let's Encrypt gave no certificate for: ${wanted% }. The former one stays."; return 0; fi
+        warn "Let's Encrypt gave no certificate for $host; the self-signed one stays, which browsers refuse. Point the domain here, open port 80, and run install again (it takes five failures an hour)."
     fi
 }

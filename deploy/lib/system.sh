@@ -3,6 +3,8 @@
 
 install_packages() {
     step "Packages of Debian"
+    # Ours, left by a kill: with it no service would ever start again after an upgrade.
+    if grep -qs '^# parking' /usr/sbin/policy-rc.d; then rm -f /usr/sbin/policy-rc.d; fi
     local wanted=(ca-certificates curl openssl python3 python3-venv git-core cron- unattended-upgrades logrotate util-linux rsync) missing=() name
     has_role database && wanted+=(postgresql pgbackrest)
     has_role redis && wanted+=(redis-server)
@@ -20,11 +22,16 @@ install_packages() {
         done_step "all there"
         return 0
     fi
-    apt-get update -qq
+    # What an installation that was killed has left.
+    DEBIAN_FRONTEND=noninteractive dpkg --configure -a >/dev/null 2>&1 || true
+    # A fresh server often upgrades itself just now.
+    apt-get -o DPkg::Lock::Timeout=300 update -qq
     # No service starts with the distribution's configuration: each is started once it has ours.
-    printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
+    printf '#!/bin/sh\n# parking: until its packages are installed\nexit 101\n' >/usr/sbin/policy-rc.d
     chmod 755 /usr/sbin/policy-rc.d
-    if ! DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/var/log/parking-packages.log 2>&1; then
+    # --no-remove: ufw would push out the firewall that is here.
+    if ! DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-remove --no-install-recommends "${missing[@]}" \
+        >/var/log/parking-packages.log 2>&1; then
         rm -f /usr/sbin/policy-rc.d
         tail -20 /var/log/parking-packages.log >&2
         die "Debian's packages could not be installed." "The end of /var/log/parking-packages.log is above; mend it and run this again."
@@ -73,17 +80,29 @@ make_settings() {
     say "  Keep a copy of ADDRESS_KEY elsewhere: another one would forget everybody's \"no\" to offers."
 }
 
+# Every port by which somebody may be signed in now: what deploy.conf says, what sshd (or its socket) listens at, and what this session uses. A rule too
+# many is better than a machine that nobody reaches any more.
+ssh_ports() {
+    {
+        say "$SSH_PORT"
+        sshd -T 2>/dev/null | awk '$1 == "port" {print $2}' || true
+        ! systemctl is-active --quiet ssh.socket || systemctl show --property=Listen --value ssh.socket | grep -oE ':[0-9]+ ' | tr -dc '0-9\n' || true
+        ss -Htnlp 2>/dev/null | awk '/"sshd"/ && $4 !~ /^(127\.|\[::1\])/ {sub(/.*:/, "", $4); print $4}' || true
+        [ -z "${SSH_CONNECTION:-}" ] || say "${SSH_CONNECTION##* }"
+    } | sort -nu
+}
+
 configure_firewall() {
     if [ "$FIREWALL" != yes ]; then
         warn "FIREWALL=$FIREWALL: this machine's ports are guarded by somebody else."
         return 0
     fi
     step "Firewall"
-    local address port=$SSH_PORT
+    local address port
     sed -i 's/^IPV6=.*/IPV6=yes/' /etc/default/ufw
     ufw --force default deny incoming >/dev/null
     ufw --force default allow outgoing >/dev/null
-    ufw limit "$port/tcp" comment ssh >/dev/null
+    for port in $(ssh_ports); do ufw limit "$port/tcp" comment ssh >/dev/null; done
     if has_role proxy; then
         ufw allow 80/tcp comment "http, for certificates and redirects" >/dev/null
         ufw allow 443/tcp comment https >/dev/null
