@@ -46,6 +46,8 @@ install_units() {
     [ "$UNITS_CHANGED" = no ] || systemctl daemon-reload
     if has_role web; then
         for slot in "${SLOTS[@]}"; do systemctl enable --quiet --now "parking-web@$slot.socket" 2>/dev/null || true; done
+        # The slot that serves starts at boot; without it the first visitor would wait for it.
+        [ -z "$(live_slot)" ] || systemctl enable --quiet "parking-web@$(live_slot).service" 2>/dev/null || true
     fi
     for unit in $(worker_units); do systemctl enable --quiet "$unit" 2>/dev/null || true; done
     if has_role worker; then systemctl enable --quiet --now parking-audit.timer; systemctl enable --quiet parking-metrics.service; fi
