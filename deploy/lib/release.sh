@@ -12,6 +12,13 @@ release_name() {
     printf '%s-%s' "$(date -u +%Y%m%d-%H%M%S)" "$version"
 }
 
+# hand_over [FOLDER]: a version is released by its own script, for units and nginx's files are its own, and may want what this one does not know.
+hand_over() {
+    local source
+    source=$(readlink -f "${1:-$SOURCE}")
+    [ "$source" = "$SOURCE" ] || [ ! -f "$source/deploy/deploy.sh" ] || exec bash "$source/deploy/deploy.sh" release "$source"
+}
+
 release() {
     local source=$1 name folder began
     source=$(readlink -f "$source")
