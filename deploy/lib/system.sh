@@ -64,18 +64,21 @@ make_settings() {
     [ ! -f "$ENV_FILE" ] || return 0
     step "Settings with fresh secrets in $ENV_FILE"
     local cache=redis://REPLACE-WITH-THE-HOST:6379/0 database=postgres://parking:REPLACE@REPLACE-WITH-THE-HOST:5432/parking
-    local certificate=""
+    local certificate="" line
     if has_role proxy && has_role worker; then certificate=$STATE/state/certificate.pem; fi
     if has_role redis; then cache="unix:///run/redis/redis-server.sock?db=0"; fi
     if has_role database; then database="postgres://$APP_USER@/parking?host=/run/postgresql"; fi
-    sed -e "s|^SECRET_KEY=\$|SECRET_KEY=$(random_secret)|" \
-        -e "s|^JWT_SIGNING_KEY=\$|JWT_SIGNING_KEY=$(random_secret)|" \
-        -e "s|^ADDRESS_KEY=\$|ADDRESS_KEY=$(random_secret)|" \
-        -e "s|^STRIPE_WEBHOOK_UUID=\$|STRIPE_WEBHOOK_UUID=$(cat /proc/sys/kernel/random/uuid)|" \
-        -e "s|^DATABASE_URL=\$|DATABASE_URL=${database//&/\\&}|" \
-        -e "s|^REDIS_URL=\$|REDIS_URL=${cache//&/\\&}|" \
-        ${certificate:+-e "s|^# CERTIFICATE_FILE=.*|CERTIFICATE_FILE=$certificate|"} \
-        "$SOURCE/.env.production.example" | write_file "$ENV_FILE" 640 "root:$APP_USER" || true
+    # By the shell alone: what sed is told could be read from its arguments.
+    while IFS= read -r line; do
+        case $line in
+            SECRET_KEY= | JWT_SIGNING_KEY= | ADDRESS_KEY=) line+=$(random_secret) ;;
+            STRIPE_WEBHOOK_UUID=) line+=$(cat /proc/sys/kernel/random/uuid) ;;
+            DATABASE_URL=) line+=$database ;;
+            REDIS_URL=) line+=$cache ;;
+            "# CERTIFICATE_FILE="*) [ -z "$certificate" ] || line=CERTIFICATE_FILE=$certificate ;;
+        esac
+        printf '%s\n' "$line"
+    done <"$SOURCE/.env.production.example" | write_file "$ENV_FILE" 640 "root:$APP_USER" || true
     done_step
     say "  Keep a copy of ADDRESS_KEY elsewhere: another one would forget everybody's \"no\" to offers."
 }

@@ -21,7 +21,7 @@ worker_units() {
 
 install_units() {
     step "Units of systemd"
-    UNITS_CHANGED=no
+    UNITS_CHANGED=$(begun units)
     local slot timer path="" unit
     if has_role web; then
         write_unit parking-web@.socket
@@ -44,6 +44,7 @@ install_units() {
     write_file /etc/tmpfiles.d/parking.conf 644 root:root <"$DEPLOY/systemd/tmpfiles.conf" || true
     systemd-tmpfiles --create /etc/tmpfiles.d/parking.conf
     [ "$UNITS_CHANGED" = no ] || systemctl daemon-reload
+    finished units
     if has_role web; then
         for slot in "${SLOTS[@]}"; do systemctl enable --quiet --now "parking-web@$slot.socket" 2>/dev/null || true; done
         # The slot that serves starts at boot; without it the first visitor would wait for it.
