@@ -28,6 +28,7 @@ release() {
     [ -f "$ENV_FILE" ] || die "This machine is not installed yet." "Run: $DEPLOY/deploy.sh install"
     began=$(date +%s%N)
     settle
+    note_health
     name=$(release_name "$source")
     folder=$RELEASES/$name
     local serving
@@ -188,14 +189,23 @@ ask() {
         --header "Host: $(site_host)" --header "X-Forwarded-Proto: https" --header "X-Real-IP: 127.0.0.1" "http://$(site_host)$2" 2>/dev/null || true
 }
 
+# Jobs that wait, or a provider that is down: what ails the live release already must not stop the one that may mend it, nor the way back.
+note_health() {
+    UNWELL=no
+    has_role web && [ -n "$(live_slot)" ] || return 0
+    [ "$(ask "$(live_slot)" /api/health)" != 200 ] || return 0
+    UNWELL=yes
+    warn "what serves is not well itself, so /api/health is no condition: $(head -c 300 /run/parking-answer 2>/dev/null | tr -d '\n' || true)"
+}
+
 # The gate: alive, every part well, and each kind of page right, three times in a row.
 answers() {
     local slot=$1 until=$(($(date +%s) + $2)) path code good=0
     while [ "$(date +%s)" -lt "$until" ]; do
         for path in /health /api/health / /api/airports /accounts/login/ /api/schema /admin/login/; do
             code=$(ask "$slot" "$path")
-            case $path:$code in
-                *:200 | /admin/login/:302) ;;
+            case $path:$code:${UNWELL:-no} in
+                *:200:* | /admin/login/:302:* | /api/health:503:yes) ;;
                 *)
                     good=0
                     GATE="$path answers $code: $(head -c 300 /run/parking-answer 2>/dev/null | tr -d '\n' || true)"
@@ -351,6 +361,7 @@ rollback() {
     local from to began
     began=$(date +%s%N)
     settle
+    note_health
     from=$(live_release)
     [ -L "$HOME_DIR/previous" ] || die "There is no release before this one." "deploy.sh status lists what is here."
     to=$(basename "$(readlink "$HOME_DIR/previous")")
@@ -394,6 +405,7 @@ forget_old_releases() {
 restart_all() {
     local name
     settle
+    note_health
     name=$(live_release)
     [ -n "$name" ] || die "Nothing is live on this machine yet." "Run: $DEPLOY/deploy.sh install"
     if has_role web; then
