@@ -27,6 +27,7 @@ configure_nginx() {
     names=$(hosts)
     names=${names% }
     [ -n "$names" ] || die "ALLOWED_HOSTS is not set." "Name the hosts that you serve in $ENV_FILE, such as ALLOWED_HOSTS=parking.example.com"
+    [[ " $names " == *" $(site_host) "* ]] || die "SITE_URL's host \"$(site_host)\" is not in ALLOWED_HOSTS." "Name it there as well, in small letters: $ENV_FILE"
     pattern=${names//./\\.}
     pattern=${pattern// /|}
     install -d -m 755 "$NGINX" /var/lib/parking-acme

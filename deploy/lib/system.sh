@@ -55,13 +55,21 @@ make_users() {
     install -d -m 755 -o "$APP_USER" -g "$APP_USER" "$STATE/state"
     install -d -m 755 /var/lib/parking-static
     [ -f "$CONF_FILE" ] || install -m 640 -o root -g root "$DEPLOY/deploy.conf.example" "$CONF_FILE"
+    # It holds the keys of the backups' store.
+    chown root:root "$CONF_FILE"
+    chmod 640 "$CONF_FILE"
     ln -sfn "$HOME_DIR/current/deploy/deploy.sh" /usr/local/sbin/parking
     done_step
 }
 
 # The site's settings, with secrets of its own, when there are none. They are never overwritten: later installs only read them.
 make_settings() {
-    [ ! -f "$ENV_FILE" ] || return 0
+    if [ -f "$ENV_FILE" ]; then
+        # Somebody who brought the file along: a site that may not read it would say that every setting is missing.
+        chown "root:$APP_USER" "$ENV_FILE"
+        chmod 640 "$ENV_FILE"
+        return 0
+    fi
     step "Settings with fresh secrets in $ENV_FILE"
     local cache=redis://REPLACE-WITH-THE-HOST:6379/0 database=postgres://parking:REPLACE@REPLACE-WITH-THE-HOST:5432/parking
     local certificate="" line
