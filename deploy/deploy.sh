@@ -47,7 +47,7 @@ main() {
     read_configuration
     case $command in
         install) locked; install_server ;;
-        release) locked; release "${1:-$SOURCE}" ;;
+        release) hand_over "$@"; locked; release "${1:-$SOURCE}" ;;
         rollback) locked; rollback ;;
         check) preflight || exit 1 ;;
         status) show_status || exit 1 ;;

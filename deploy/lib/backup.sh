@@ -24,7 +24,10 @@ configure_backups() {
         printf '\n[global:archive-push]\nprocess-max=1\n\n[parking]\npg1-path=/var/lib/postgresql/%s/main\npg1-socket-path=/run/postgresql\n' "$version"
     } | write_file /etc/pgbackrest.conf 640 postgres:postgres || true
     [ "$BACKUP_TYPE" != posix ] || install -d -m 750 -o postgres -g postgres "$(backup_option path)"
-    pgbackrest_as_postgres stanza-create >/dev/null
+    if ! pgbackrest_as_postgres stanza-create >/dev/null; then
+        archive_answers || die "The place of the backups does not answer." "Mend BACKUP_TYPE and BACKUP_OPTIONS in $CONF_FILE, then run install again."
+        die "There are backups of another database." "A new server in place of a lost one: run $DEPLOY/deploy.sh restore, then install again. Otherwise choose another path in BACKUP_OPTIONS."
+    fi
     pgbackrest_as_postgres check
     done_step
 }
@@ -46,10 +49,11 @@ back_up() {
 
 # The site's settings beside the database, encrypted by the same passphrase: a restored database is of no use without ADDRESS_KEY.
 keep_settings() {
+    # `set -e` does not hold where this is asked, so each step is.
     tar --create --gzip --directory=/ etc/parking etc/pgbackrest.conf 2>/dev/null |
-        openssl enc -aes-256-cbc -pbkdf2 -iter 600000 -pass file:/etc/pgbackrest/passphrase -out /var/lib/pgbackrest/settings.tar.gz.enc
-    chown postgres:postgres /var/lib/pgbackrest/settings.tar.gz.enc
-    pgbackrest_as_postgres repo-put settings.tar.gz.enc </var/lib/pgbackrest/settings.tar.gz.enc
+        openssl enc -aes-256-cbc -pbkdf2 -iter 600000 -pass file:/etc/pgbackrest/passphrase -out /var/lib/pgbackrest/settings.tar.gz.enc &&
+        chown postgres:postgres /var/lib/pgbackrest/settings.tar.gz.enc &&
+        pgbackrest_as_postgres repo-put settings.tar.gz.enc </var/lib/pgbackrest/settings.tar.gz.enc
 }
 
 # note_state NAME OK BEGAN BYTES
@@ -87,9 +91,9 @@ restore_beside() {
     bin=/usr/lib/postgresql/$(postgresql_version)/bin
     clean_restore_test "$folder"
     install -d -m 700 -o postgres -g postgres "$folder" || return 1
-    # archive-mode=off: a copy must never write into the archive of the original.
+    # 9>&-: a server that a kill leaves behind must not hold the lock of deployments. archive-mode=off: a copy must never write into the archive of the original.
     pgbackrest_as_postgres restore --pg1-path="$folder" --archive-mode=off --no-delta --type=default || return 1
-    (cd / && runuser -u postgres -- "$bin/pg_ctl" -D "$folder" -w -t 600 -l "$folder/restore.log" -o "$(restored_server_options "$folder")" start) >/dev/null || return 1
+    (cd / && runuser -u postgres -- "$bin/pg_ctl" -D "$folder" -w -t 600 -l "$folder/restore.log" -o "$(restored_server_options "$folder")" start) >/dev/null 9>&- || return 1
     local tries
     for tries in $(seq 300); do
         [ "$(restored_sql "SELECT pg_is_in_recovery()" 2>/dev/null)" = f ] && break
@@ -115,9 +119,11 @@ restore_database() {
     version=$(postgresql_version)
     folder=/var/lib/postgresql/$version/main
     if [ -n "$target" ]; then
-        date -d "$target" >/dev/null 2>&1 || die "\"$target\" is no time." 'Write it like "2026-11-26 14:05:00+00".'
+        target=$(date -u -d "$target" '+%Y-%m-%d %H:%M:%S.%6N+00' 2>/dev/null) || die "\"$1\" is no time." 'Write it like "2026-11-26 14:05:00+00".'
         type=(--type=time "--target=$target" --target-action=promote)
     fi
+    # Before anything stops.
+    archive_answers || die "The backups cannot be read, or there is none." "Nothing was changed. See: runuser -u postgres -- pgbackrest info"
     if [ "$answer" != yes ]; then
         say "This ends the site for some minutes and replaces its database by the backup${target:+ as of $target}."
         say "What happened after that is lost here; the providers' side of it comes back by reconciliation. The old database is kept."
@@ -135,20 +141,52 @@ restore_database() {
         mv "$folder" "$old"
     fi
     install -d -m 700 -o postgres -g postgres "$folder"
-    pgbackrest_as_postgres restore --no-delta "${type[@]}"
-    systemctl start "postgresql@$version-main"
-    local tries
-    for tries in $(seq 3600); do
-        [ "$(sql --dbname postgres --command 'SELECT pg_is_in_recovery()' 2>/dev/null)" = f ] && break
-        sleep 1
-    done
-    done_step "replayed within $tries s${old:+; the old database is $old}"
+    if ! pgbackrest_as_postgres restore --no-delta "${type[@]}" || ! systemctl start "postgresql@$version-main" || ! is_replayed; then
+        put_back "$folder" "${old:-}"
+        start_everything || true
+        die "The backup could not be restored." "${old:+The former database is back and serves. }See above, and journalctl -u postgresql@$version-main"
+    fi
+    done_step "${old:+the old database is $old}"
     step "Site and workers start"
-    local slot
-    for slot in "${SLOTS[@]}"; do systemctl start "parking-web@$slot.socket"; done
-    systemctl start "parking-web@$(live_slot).service"
-    # shellcheck disable=SC2046
-    systemctl start $(worker_units) parking-metrics.service
+    start_everything
     done_step
     say "Now: deploy.sh manage reconcile, then deploy.sh manage audit_books."
+}
+
+archive_answers() {
+    pgbackrest_as_postgres info --output=json | python3 -c 'import json, sys; told = json.load(sys.stdin)[0]; sys.exit(told["status"]["code"] != 0 or not told["backup"])'
+}
+
+is_replayed() {
+    local tries
+    for ((tries = 0; tries < 3600; tries++)); do
+        [ "$(sql --dbname postgres --command 'SELECT pg_is_in_recovery()' 2>/dev/null || true)" != f ] || return 0
+        # It ends by itself when the moment that was asked for never comes.
+        systemctl is-active --quiet "postgresql@$(postgresql_version)-main" || return 1
+        sleep 1
+    done
+    return 1
+}
+
+# put_back FOLDER FORMER
+put_back() {
+    local version
+    version=$(postgresql_version)
+    systemctl stop "postgresql@$version-main" 2>/dev/null || true
+    [ -n "$2" ] || return 0
+    rm -rf "$1"
+    mv "$2" "$1"
+    systemctl start "postgresql@$version-main"
+}
+
+# Nothing, on a new server that has no release yet: `install` goes on from here.
+start_everything() {
+    local slot
+    [ -n "$(live_release)" ] || return 0
+    if has_role web; then
+        for slot in "${SLOTS[@]}"; do systemctl start "parking-web@$slot.socket"; done
+        systemctl start "parking-web@$(live_slot).service"
+    fi
+    # shellcheck disable=SC2046
+    if has_role worker; then systemctl start $(worker_units) parking-metrics.service; fi
 }

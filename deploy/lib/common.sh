@@ -103,6 +103,14 @@ write_file() {
     mv -f "$new" "$path"
 }
 
+# begun NAME, finished NAME: whether the last run was killed between writing a service's configuration and giving it to the service. Prints yes or no, as
+# a first value of `changed`: the files alone no longer differ then. The mark ends with the boot, as what the service had read does.
+begun() {
+    if [ -e "/run/parking-unfinished.$1" ]; then printf yes; else printf no; fi
+    touch "/run/parking-unfinished.$1"
+}
+finished() { rm -f "/run/parking-unfinished.$1"; }
+
 # fill NAME=VALUE ... < template: replaces @NAME@. Values may hold anything but a line end.
 fill() {
     local text pair
@@ -136,12 +144,19 @@ site_host() {
     printf '%s' "${url%%[:/]*}"
 }
 
-# as USER COMMAND...: with a clean environment.
-as() {
-    local user=$1
+# as USER [NAME=VALUE...] COMMAND...: with a clean environment. Variables may hold passwords, and everybody may read a process's arguments: so they are
+# exported here, not given to env.
+as() (
+    user=$1
     shift
-    runuser -u "$user" -- env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/nonexistent LANG=C.UTF-8 "$@"
-}
+    for name in $(compgen -e); do unset "$name"; done
+    export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/nonexistent LANG=C.UTF-8
+    while [[ ${1:-} =~ ^[A-Z_]+= ]]; do
+        export "${1?}"
+        shift
+    done
+    exec runuser -u "$user" -- "$@"
+)
 
 live_release() {
     [ ! -L "$HOME_DIR/current" ] || basename "$(readlink "$HOME_DIR/current")"

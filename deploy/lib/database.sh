@@ -23,7 +23,8 @@ as_network() {
 configure_postgresql() {
     has_role database || return 0
     step "PostgreSQL"
-    local version memory cores folder changed=no remote="" address listen=localhost archive=true
+    local version memory cores folder changed remote="" address listen=localhost archive=true
+    changed=$(begun postgresql)
     version=$(postgresql_version)
     folder=/etc/postgresql/$version/main
     memory=$(($(sed -n 's/^MemTotal: *\([0-9]*\) kB/\1/p' /proc/meminfo) / 1024))
@@ -43,6 +44,7 @@ configure_postgresql() {
     # A restart ends every connection, so only when its configuration is another one.
     if [ "$changed" = yes ] || ! systemctl is-active --quiet "postgresql@$version-main"; then systemctl restart "postgresql@$version-main"; fi
     wait_for_postgresql
+    finished postgresql
     # The site may read and write rows; only the migrations' role may change what tables are. So a stolen web process drops nothing.
     sql --dbname postgres <<SQL >/dev/null
 SELECT 'CREATE ROLE $OWNER LOGIN' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '$OWNER') \gexec
@@ -92,7 +94,8 @@ configure_redis() {
         [ -s "$ETC/redis-password" ] || (umask 077 && random_secret >"$ETC/redis-password")
         password="requirepass $(cat "$ETC/redis-password")"
     fi
-    local changed=no
+    local changed
+    changed=$(begun redis)
     if fill "BIND=$bind" "PORT=$port" "PASSWORD=$password" <"$DEPLOY/redis/parking.conf" |
         write_file /etc/redis/parking.conf 640 redis:redis; then changed=yes; fi
     if ! grep -qx 'include /etc/redis/parking.conf' /etc/redis/redis.conf; then
@@ -101,5 +104,6 @@ configure_redis() {
     fi
     systemctl enable --quiet redis-server 2>/dev/null || true
     if [ "$changed" = yes ] || ! systemctl is-active --quiet redis-server; then systemctl restart redis-server; fi
+    finished redis
     done_step
 }

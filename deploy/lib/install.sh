@@ -16,6 +16,7 @@ install_server() {
     configure_backups
     # Before the parts that people see: what only a person can write.
     if has_role web || has_role worker; then require_settings; fi
+    [ "$first" = yes ] || settle
     install_units
     configure_nginx
     get_certificate

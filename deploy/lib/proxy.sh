@@ -22,10 +22,12 @@ hosts() {
 configure_nginx() {
     has_role proxy || has_role web || return 0
     step "nginx"
-    local changed=no stapling=off names pattern trusted="" address proto=https
+    local changed stapling=off names pattern trusted="" address proto=https
+    changed=$(begun nginx)
     names=$(hosts)
     names=${names% }
     [ -n "$names" ] || die "ALLOWED_HOSTS is not set." "Name the hosts that you serve in $ENV_FILE, such as ALLOWED_HOSTS=parking.example.com"
+    [[ " $names " == *" $(site_host) "* ]] || die "SITE_URL's host \"$(site_host)\" is not in ALLOWED_HOSTS." "Name it there as well, in small letters: $ENV_FILE"
     pattern=${names//./\\.}
     pattern=${pattern// /|}
     install -d -m 755 "$NGINX" /var/lib/parking-acme
@@ -81,6 +83,7 @@ PrivateTmp=yes
 TEXT
     systemctl enable --quiet nginx 2>/dev/null || true
     if ! systemctl is-active --quiet nginx; then systemctl start nginx; elif [ "$changed" = yes ]; then systemctl reload nginx; fi
+    finished nginx
     done_step
 }
 

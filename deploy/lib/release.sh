@@ -6,10 +6,17 @@ RELEASES=$HOME_DIR/releases
 # Name a release by when it was made and from what.
 release_name() {
     local version=unversioned
-    if git -C "$1" rev-parse --is-inside-work-tree >/dev/null 2>&1; then
+    if git -C "$1" -c safe.directory='*' rev-parse --is-inside-work-tree >/dev/null 2>&1; then
         version=$(git -C "$1" -c safe.directory='*' rev-parse --short=10 HEAD)
     fi
     printf '%s-%s' "$(date -u +%Y%m%d-%H%M%S)" "$version"
+}
+
+# hand_over [FOLDER]: a version is released by its own script, for units and nginx's files are its own, and may want what this one does not know.
+hand_over() {
+    local source
+    source=$(readlink -f "${1:-$SOURCE}")
+    [ "$source" = "$SOURCE" ] || [ ! -f "$source/deploy/deploy.sh" ] || exec bash "$source/deploy/deploy.sh" release "$source"
 }
 
 release() {
@@ -20,6 +27,8 @@ release() {
     fi
     [ -f "$ENV_FILE" ] || die "This machine is not installed yet." "Run: $DEPLOY/deploy.sh install"
     began=$(date +%s%N)
+    settle
+    note_health
     name=$(release_name "$source")
     folder=$RELEASES/$name
     local serving
@@ -33,11 +42,13 @@ release() {
     fi
     local before
     before=$(readlink "$HOME_DIR/previous" || true)
-    switch_to "$name"
+    rm -f "$folder/FAILED"
+    switch_to "$name" || give_up "$folder" "It was never live."
     if ! watch_live; then
         [ -n "$serving" ] || die "The first release does not hold." "Its logs: journalctl -u 'parking-*' --since '-10 min'"
         warn "The new release does not hold: the old one returns."
-        return_to_previous || warn "The old one does not start either: parking status"
+        # What still serves keeps its files.
+        return_to_previous || die "The old one does not start either, so $name goes on serving." "See: parking status, and journalctl -u 'parking-*' --since '-10 min'"
         # What one could roll back to before is what one can roll back to now.
         if [ -n "$before" ]; then ln -sfn "$before" "$HOME_DIR/previous"; else rm -f "$HOME_DIR/previous"; fi
         mark_failed "$folder"
@@ -55,16 +66,18 @@ build() {
     local source=$1 folder=$2 environment
     step "Build"
     install -d -m 755 "$folder"
+    # Until it is whole and proved: a kill leaves no half release that counts as one to return to.
+    touch "$folder/FAILED"
     if git -C "$source" -c safe.directory='*' rev-parse --is-inside-work-tree >/dev/null 2>&1; then
         git -C "$source" -c safe.directory='*' archive HEAD | tar --extract --directory="$folder"
     else
-        rsync --archive --exclude=.venv --exclude=var --exclude=.git "$source/" "$folder/"
+        rsync --archive --exclude=.venv --exclude=/var --exclude=.git --exclude=/.env --exclude=/static-root --exclude=/release.env --exclude='/*.log' "$source/" "$folder/"
     fi
     chown -R root:root "$folder"
     chmod -R u=rwX,go=rX "$folder"
-    ln -s "$ENV_FILE" "$folder/.env"
+    ln -sfn "$ENV_FILE" "$folder/.env"
     environment=$(environment_for "$folder")
-    ln -s "$environment" "$folder/.venv"
+    ln -sfn "$environment" "$folder/.venv"
     # A hardened process may not write beside its code, so it is compiled here.
     "$folder/.venv/bin/python" -m compileall -q -j 0 "$folder" -x '/(lab|tests|\.venv)/' >/dev/null 2>&1 || true
     printf 'RELEASE=%s\nSTATIC_ROOT=%s\nVAR_DIR=%s\n' "$(basename "$folder")" "$folder/static-root" "$STATE" >"$folder/release.env"
@@ -75,7 +88,8 @@ build() {
 environment_for() {
     local folder=$1 python environment
     environment=$HOME_DIR/environments/$(sha256sum "$folder/requirements.txt" | cut -c1-16)
-    if [ ! -e "$environment/.complete" ]; then
+    # An upgrade of Debian takes its Python away.
+    if [ ! -e "$environment/.complete" ] || ! "$environment/bin/python" -c '' 2>/dev/null; then
         rm -rf "$environment"
         for python in python3.13 python3.12 python3.11 python3; do
             if command -v "$python" >/dev/null && "$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))'; then break; fi
@@ -175,14 +189,23 @@ ask() {
         --header "Host: $(site_host)" --header "X-Forwarded-Proto: https" --header "X-Real-IP: 127.0.0.1" "http://$(site_host)$2" 2>/dev/null || true
 }
 
+# Jobs that wait, or a provider that is down: what ails the live release already must not stop the one that may mend it, nor the way back.
+note_health() {
+    UNWELL=no
+    has_role web && [ -n "$(live_slot)" ] || return 0
+    [ "$(ask "$(live_slot)" /api/health)" != 200 ] || return 0
+    UNWELL=yes
+    warn "what serves is not well itself, so /api/health is no condition: $(head -c 300 /run/parking-answer 2>/dev/null | tr -d '\n' || true)"
+}
+
 # The gate: alive, every part well, and each kind of page right, three times in a row.
 answers() {
     local slot=$1 until=$(($(date +%s) + $2)) path code good=0
     while [ "$(date +%s)" -lt "$until" ]; do
         for path in /health /api/health / /api/airports /accounts/login/ /api/schema /admin/login/; do
             code=$(ask "$slot" "$path")
-            case $path:$code in
-                *:200 | /admin/login/:302) ;;
+            case $path:$code:${UNWELL:-no} in
+                *:200:* | /admin/login/:302:* | /api/health:503:yes) ;;
                 *)
                     good=0
                     GATE="$path answers $code: $(head -c 300 /run/parking-answer 2>/dev/null | tr -d '\n' || true)"
@@ -198,16 +221,11 @@ answers() {
     return 1
 }
 
-# From here on it is live. nginx's reload lets old connections end on the old one.
+# From here on it is live. nginx's reload lets old connections end on the old one. The links follow what serves, never the other way round.
 switch_to() {
-    local name=$1 slot unit
     step "Switch"
-    if [ -n "$(live_release)" ] && [ "$(live_release)" != "$name" ]; then ln -sfn "$RELEASES/$(live_release)" "$HOME_DIR/previous"; fi
-    ln -sfn "$RELEASES/$name" "$HOME_DIR/current"
-    if has_role web; then
-        slot=$(idle_slot)
-        switch_slot "$slot"
-    fi
+    if has_role web; then switch_slot "$(idle_slot)" || return 1; fi
+    point_to "$1"
     if has_role worker; then
         provision
         restart_workers || WORKERS_DEAD=yes
@@ -215,16 +233,49 @@ switch_to() {
     done_step
 }
 
+# point_to NAME: the release that is live, and the one before it.
+point_to() {
+    local serving
+    serving=$(live_release)
+    [ -z "$serving" ] || [ "$serving" = "$1" ] || ln -sfn "$RELEASES/$serving" "$HOME_DIR/previous"
+    ln -sfn "$RELEASES/$1" "$HOME_DIR/current"
+}
+
+# Callers ask whether it succeeds, so each step says so itself.
 switch_slot() {
     local old
     old=$(live_slot)
     write_upstream "$1" || true
-    nginx -t 2>/dev/null
-    systemctl reload nginx
+    if ! nginx -t 2>/run/parking-nginx.test || ! systemctl reload nginx; then
+        [ -z "$old" ] || write_upstream "$old" || true
+        tail -3 /run/parking-nginx.test >&2
+        say "  nginx was not reloaded, so it goes on asking the former slot." >&2
+        return 1
+    fi
     ln -sfn "$HOME_DIR/slots/$1" "$HOME_DIR/live-slot"
     # What runs at boot is the live one only.
     systemctl enable --quiet "parking-web@$1.service" 2>/dev/null || true
     LEFT_SLOT=$old
+}
+
+# After a deployment that was killed in its switch: nginx's file says who serves, or will after its next reload. The links follow, or the next release
+# would start over the slot that serves.
+settle() {
+    local slot name
+    has_role web && [ -n "$(live_slot)" ] || return 0
+    slot=$(sed -n 's|.*/run/parking-web/\([a-z]*\)\.sock.*|\1|p' "$NGINX/upstream.conf" 2>/dev/null || true)
+    if [ -n "$slot" ] && [ "$slot" != "$(live_slot)" ]; then
+        warn "A deployment was killed in its switch: $slot serves."
+        systemctl start "parking-web@$slot.service"
+        switch_slot "$slot" || die "nginx cannot be reloaded." "See: parking nginx-test"
+        retire_left_slot
+    fi
+    name=$(basename "$(readlink -f "$HOME_DIR/live-slot")")
+    if [ -d "$RELEASES/$name" ] && [ "$name" != "$(live_release)" ]; then
+        warn "$name serves, though it was not watched. \`parking rollback\` returns to $(live_release)."
+        point_to "$name"
+        if has_role worker; then restart_workers || warn "a worker does not start: parking status"; fi
+    fi
 }
 
 # The old web processes end once nobody is left on them: nginx's old workers finish what they have.
@@ -291,23 +342,26 @@ return_to_previous() {
     local name
     [ -L "$HOME_DIR/previous" ] || return 1
     name=$(basename "$(readlink "$HOME_DIR/previous")")
-    ln -sfn "$RELEASES/$name" "$HOME_DIR/current"
+    [ -d "$RELEASES/$name" ] || return 1
     if has_role web; then
         if [ -n "${LEFT_SLOT:-}" ] && systemctl is-active --quiet "parking-web@$LEFT_SLOT.service"; then
-            switch_slot "$LEFT_SLOT"
-            retire_left_slot
+            switch_slot "$LEFT_SLOT" || return 1
         else
             start_beside "$RELEASES/$name" || return 1
-            switch_slot "$(idle_slot)"
-            retire_left_slot
+            switch_slot "$(idle_slot)" || return 1
         fi
     fi
+    # Only now: had it not started, the other would go on serving and be current.
+    ln -sfn "$RELEASES/$name" "$HOME_DIR/current"
+    retire_left_slot
     if has_role worker; then restart_workers || warn "a worker does not start: parking status"; fi
 }
 
 rollback() {
     local from to began
     began=$(date +%s%N)
+    settle
+    note_health
     from=$(live_release)
     [ -L "$HOME_DIR/previous" ] || die "There is no release before this one." "deploy.sh status lists what is here."
     to=$(basename "$(readlink "$HOME_DIR/previous")")
@@ -350,11 +404,13 @@ forget_old_releases() {
 # Web and workers anew, the web by way of the other slot: nobody waits.
 restart_all() {
     local name
+    settle
+    note_health
     name=$(live_release)
     [ -n "$name" ] || die "Nothing is live on this machine yet." "Run: $DEPLOY/deploy.sh install"
     if has_role web; then
         start_beside "$RELEASES/$name" || die "It does not start again." "The running one goes on."
-        switch_slot "$(idle_slot)"
+        switch_slot "$(idle_slot)" || die "It was not switched to." "The running one goes on."
         retire_left_slot
     fi
     if has_role worker; then restart_workers || die "A worker does not start." "See: parking logs worker"; fi

@@ -55,27 +55,38 @@ make_users() {
     install -d -m 755 -o "$APP_USER" -g "$APP_USER" "$STATE/state"
     install -d -m 755 /var/lib/parking-static
     [ -f "$CONF_FILE" ] || install -m 640 -o root -g root "$DEPLOY/deploy.conf.example" "$CONF_FILE"
+    # It holds the keys of the backups' store.
+    chown root:root "$CONF_FILE"
+    chmod 640 "$CONF_FILE"
     ln -sfn "$HOME_DIR/current/deploy/deploy.sh" /usr/local/sbin/parking
     done_step
 }
 
 # The site's settings, with secrets of its own, when there are none. They are never overwritten: later installs only read them.
 make_settings() {
-    [ ! -f "$ENV_FILE" ] || return 0
+    if [ -f "$ENV_FILE" ]; then
+        # Somebody who brought the file along: a site that may not read it would say that every setting is missing.
+        chown "root:$APP_USER" "$ENV_FILE"
+        chmod 640 "$ENV_FILE"
+        return 0
+    fi
     step "Settings with fresh secrets in $ENV_FILE"
     local cache=redis://REPLACE-WITH-THE-HOST:6379/0 database=postgres://parking:REPLACE@REPLACE-WITH-THE-HOST:5432/parking
-    local certificate=""
+    local certificate="" line
     if has_role proxy && has_role worker; then certificate=$STATE/state/certificate.pem; fi
     if has_role redis; then cache="unix:///run/redis/redis-server.sock?db=0"; fi
     if has_role database; then database="postgres://$APP_USER@/parking?host=/run/postgresql"; fi
-    sed -e "s|^SECRET_KEY=\$|SECRET_KEY=$(random_secret)|" \
-        -e "s|^JWT_SIGNING_KEY=\$|JWT_SIGNING_KEY=$(random_secret)|" \
-        -e "s|^ADDRESS_KEY=\$|ADDRESS_KEY=$(random_secret)|" \
-        -e "s|^STRIPE_WEBHOOK_UUID=\$|STRIPE_WEBHOOK_UUID=$(cat /proc/sys/kernel/random/uuid)|" \
-        -e "s|^DATABASE_URL=\$|DATABASE_URL=${database//&/\\&}|" \
-        -e "s|^REDIS_URL=\$|REDIS_URL=${cache//&/\\&}|" \
-        ${certificate:+-e "s|^# CERTIFICATE_FILE=.*|CERTIFICATE_FILE=$certificate|"} \
-        "$SOURCE/.env.production.example" | write_file "$ENV_FILE" 640 "root:$APP_USER" || true
+    # By the shell alone: what sed is told could be read from its arguments.
+    while IFS= read -r line; do
+        case $line in
+            SECRET_KEY= | JWT_SIGNING_KEY= | ADDRESS_KEY=) line+=$(random_secret) ;;
+            STRIPE_WEBHOOK_UUID=) line+=$(cat /proc/sys/kernel/random/uuid) ;;
+            DATABASE_URL=) line+=$database ;;
+            REDIS_URL=) line+=$cache ;;
+            "# CERTIFICATE_FILE="*) [ -z "$certificate" ] || line=CERTIFICATE_FILE=$certificate ;;
+        esac
+        printf '%s\n' "$line"
+    done <"$SOURCE/.env.production.example" | write_file "$ENV_FILE" 640 "root:$APP_USER" || true
     done_step
     say "  Keep a copy of ADDRESS_KEY elsewhere: another one would forget everybody's \"no\" to offers."
 }

@@ -21,7 +21,7 @@ worker_units() {
 
 install_units() {
     step "Units of systemd"
-    UNITS_CHANGED=no
+    UNITS_CHANGED=$(begun units)
     local slot timer path="" unit
     if has_role web; then
         write_unit parking-web@.socket
@@ -44,8 +44,11 @@ install_units() {
     write_file /etc/tmpfiles.d/parking.conf 644 root:root <"$DEPLOY/systemd/tmpfiles.conf" || true
     systemd-tmpfiles --create /etc/tmpfiles.d/parking.conf
     [ "$UNITS_CHANGED" = no ] || systemctl daemon-reload
+    finished units
     if has_role web; then
         for slot in "${SLOTS[@]}"; do systemctl enable --quiet --now "parking-web@$slot.socket" 2>/dev/null || true; done
+        # The slot that serves starts at boot; without it the first visitor would wait for it.
+        [ -z "$(live_slot)" ] || systemctl enable --quiet "parking-web@$(live_slot).service" 2>/dev/null || true
     fi
     for unit in $(worker_units); do systemctl enable --quiet "$unit" 2>/dev/null || true; done
     if has_role worker; then systemctl enable --quiet --now parking-audit.timer; systemctl enable --quiet parking-metrics.service; fi
