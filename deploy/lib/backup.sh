@@ -63,6 +63,18 @@ note_state() {
         write_file "$STATE/state/$1.json" 644 "$APP_USER:$APP_USER" || true
 }
 
+succeeded() { grep -qs '"ok": true' "$STATE/state/$1.json"; }
+
+# A copy of the database must not fill the disk that the database writes to.
+has_room() {
+    local needed free
+    needed=$(($(du -sm "/var/lib/postgresql/$(postgresql_version)/main" 2>/dev/null | cut -f1 || true) + 1024))
+    free=$(df --output=avail -BM "$1" | tail -1 | tr -dc '0-9')
+    [ "$free" -lt "$needed" ] || return 0
+    say "  A copy of the database needs $needed MB at $1, and $free MB are free." >&2
+    return 1
+}
+
 # Restore the newest backup into a folder of its own, start a server on it that nobody else can reach, and audit the books in it.
 test_restore() {
     has_backups || die "Backups are not set up on this machine." "Set BACKUP_TYPE in $CONF_FILE and run: deploy.sh install"
@@ -90,6 +102,7 @@ restore_beside() {
     local folder=$1 bin
     bin=/usr/lib/postgresql/$(postgresql_version)/bin
     clean_restore_test "$folder"
+    has_room "${folder%/*}" || return 1
     install -d -m 700 -o postgres -g postgres "$folder" || return 1
     # 9>&-: a server that a kill leaves behind must not hold the lock of deployments. archive-mode=off: a copy must never write into the archive of the original.
     pgbackrest_as_postgres restore --pg1-path="$folder" --archive-mode=off --no-delta --type=default || return 1
@@ -123,6 +136,7 @@ restore_database() {
         type=(--type=time "--target=$target" --target-action=promote)
     fi
     # Before anything stops.
+    has_room /var/lib/postgresql || die "The former database is kept, and there is no room for both." "Make room, then run this again. Nothing was changed."
     archive_answers || die "The backups cannot be read, or there is none." "Nothing was changed. See: runuser -u postgres -- pgbackrest info"
     if [ "$answer" != yes ]; then
         say "This ends the site for some minutes and replaces its database by the backup${target:+ as of $target}."
