@@ -79,6 +79,9 @@ has_room() {
 test_restore() {
     has_backups || die "Backups are not set up on this machine." "Set BACKUP_TYPE in $CONF_FILE and run: deploy.sh install"
     local began folder=/var/lib/pgbackrest/restore-test
+    # The timer and a person at once: each would clear the other's folder.
+    exec 8>/run/parking-restore-test.lock
+    flock --nonblock 8 || die "A backup is being proved already." "Wait for it to end: journalctl -u parking-restore-test"
     began=$(date +%s)
     if restore_beside "$folder"; then
         note_state restore-test true "$began" "$(du -sb "$folder" | cut -f1)"
@@ -104,9 +107,9 @@ restore_beside() {
     clean_restore_test "$folder"
     has_room "${folder%/*}" || return 1
     install -d -m 700 -o postgres -g postgres "$folder" || return 1
-    # 9>&-: a server that a kill leaves behind must not hold the lock of deployments. archive-mode=off: a copy must never write into the archive of the original.
+    # 8>&- 9>&-: a server that a kill leaves behind must not hold our locks. archive-mode=off: a copy must never write into the archive of the original.
     pgbackrest_as_postgres restore --pg1-path="$folder" --archive-mode=off --no-delta --type=default || return 1
-    (cd / && runuser -u postgres -- "$bin/pg_ctl" -D "$folder" -w -t 600 -l "$folder/restore.log" -o "$(restored_server_options "$folder")" start) >/dev/null 9>&- || return 1
+    (cd / && runuser -u postgres -- "$bin/pg_ctl" -D "$folder" -w -t 600 -l "$folder/restore.log" -o "$(restored_server_options "$folder")" start) >/dev/null 8>&- 9>&- || return 1
     local tries
     for tries in $(seq 300); do
         [ "$(restored_sql "SELECT pg_is_in_recovery()" 2>/dev/null)" = f ] && break

@@ -71,6 +71,10 @@ configure_nginx() {
     fi
     install -d /etc/systemd/system/nginx.service.d
     write_file /etc/systemd/system/nginx.service.d/parking.conf 644 root:root <<'TEXT' && systemctl daemon-reload
+[Unit]
+# It goes on trying: what keeps it from starting may be gone in a minute.
+StartLimitIntervalSec=0
+
 [Service]
 Restart=always
 RestartSec=1

@@ -185,7 +185,7 @@ start_beside() {
 
 # ask SLOT PATH: the status of one request, as nginx would make it.
 ask() {
-    curl --silent --output /run/parking-answer --write-out '%{http_code}' --max-time 10 --unix-socket "/run/parking-web/$1.sock" \
+    curl --silent --noproxy '*' --output /run/parking-answer --write-out '%{http_code}' --max-time 10 --unix-socket "/run/parking-web/$1.sock" \
         --header "Host: $(site_host)" --header "X-Forwarded-Proto: https" --header "X-Real-IP: 127.0.0.1" "http://$(site_host)$2" 2>/dev/null || true
 }
 
