@@ -43,7 +43,10 @@ release() {
     local before
     before=$(readlink "$HOME_DIR/previous" || true)
     rm -f "$folder/FAILED"
-    switch_to "$name" || give_up "$folder" "It was never live."
+    if ! switch_to "$name"; then
+        systemctl stop "parking-web@$(idle_slot).service" 2>/dev/null || true
+        give_up "$folder" "It was never live."
+    fi
     if ! watch_live; then
         [ -n "$serving" ] || die "The first release does not hold." "Its logs: journalctl -u 'parking-*' --since '-10 min'"
         warn "The new release does not hold: the old one returns."
