@@ -2,6 +2,9 @@
 # Put the platform on a Debian server and keep it there. `deploy.sh help` says how.
 set -Eeuo pipefail
 shopt -s inherit_errexit
+# A hardened server's root has another umask, by which the site could not read its own environment; and what tools say is read here, so in one language.
+umask 022
+export LC_ALL=C.UTF-8
 
 DEPLOY=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")" && pwd)
 SOURCE=$(dirname "$DEPLOY")

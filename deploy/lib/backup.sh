@@ -63,10 +63,25 @@ note_state() {
         write_file "$STATE/state/$1.json" 644 "$APP_USER:$APP_USER" || true
 }
 
+succeeded() { grep -qs '"ok": true' "$STATE/state/$1.json"; }
+
+# A copy of the database must not fill the disk that the database writes to.
+has_room() {
+    local needed free
+    needed=$(($(du -sm "/var/lib/postgresql/$(postgresql_version)/main" 2>/dev/null | cut -f1 || true) + 1024))
+    free=$(df --output=avail -BM "$1" | tail -1 | tr -dc '0-9')
+    [ "$free" -lt "$needed" ] || return 0
+    say "  A copy of the database needs $needed MB at $1, and $free MB are free." >&2
+    return 1
+}
+
 # Restore the newest backup into a folder of its own, start a server on it that nobody else can reach, and audit the books in it.
 test_restore() {
     has_backups || die "Backups are not set up on this machine." "Set BACKUP_TYPE in $CONF_FILE and run: deploy.sh install"
     local began folder=/var/lib/pgbackrest/restore-test
+    # The timer and a person at once: each would clear the other's folder.
+    exec 8>/run/parking-restore-test.lock
+    flock --nonblock 8 || die "A backup is being proved already." "Wait for it to end: journalctl -u parking-restore-test"
     began=$(date +%s)
     if restore_beside "$folder"; then
         note_state restore-test true "$began" "$(du -sb "$folder" | cut -f1)"
@@ -90,10 +105,11 @@ restore_beside() {
     local folder=$1 bin
     bin=/usr/lib/postgresql/$(postgresql_version)/bin
     clean_restore_test "$folder"
+    has_room "${folder%/*}" || return 1
     install -d -m 700 -o postgres -g postgres "$folder" || return 1
-    # 9>&-: a server that a kill leaves behind must not hold the lock of deployments. archive-mode=off: a copy must never write into the archive of the original.
+    # 8>&- 9>&-: a server that a kill leaves behind must not hold our locks. archive-mode=off: a copy must never write into the archive of the original.
     pgbackrest_as_postgres restore --pg1-path="$folder" --archive-mode=off --no-delta --type=default || return 1
-    (cd / && runuser -u postgres -- "$bin/pg_ctl" -D "$folder" -w -t 600 -l "$folder/restore.log" -o "$(restored_server_options "$folder")" start) >/dev/null 9>&- || return 1
+    (cd / && runuser -u postgres -- "$bin/pg_ctl" -D "$folder" -w -t 600 -l "$folder/restore.log" -o "$(restored_server_options "$folder")" start) >/dev/null 8>&- 9>&- || return 1
     local tries
     for tries in $(seq 300); do
         [ "$(restored_sql "SELECT pg_is_in_recovery()" 2>/dev/null)" = f ] && break
@@ -129,6 +145,7 @@ restore_database() {
         type=(--type=time "--target=$target" --target-action=promote)
     fi
     # Before anything stops.
+    has_room /var/lib/postgresql || die "The former database is kept, and there is no room for both." "Make room, then run this again. Nothing was changed."
     archive_answers || die "The backups cannot be read, or there is none." "Nothing was changed. See: runuser -u postgres -- pgbackrest info"
     if [ "$answer" != yes ]; then
         say "This ends the site for some minutes and replaces its database by the backup${target:+ as of $target}."

@@ -79,7 +79,7 @@ read_configuration() {
     done
     for name in WEB_THREADS WORKERS CAMPAIGN_WORKERS WORKER_CONCURRENCY SSH_PORT BACKUP_KEEP_FULL KEEP_RELEASES HEALTH_SECONDS \
         WATCH_SECONDS REQUESTS_PER_SECOND REQUESTS_BURST; do
-        [[ ${!name} =~ ^[0-9]+$ ]] || die "$name in $CONF_FILE is \"${!name}\"." "Write a whole number."
+        [[ ${!name} =~ ^(0|[1-9][0-9]*)$ ]] || die "$name in $CONF_FILE is \"${!name}\"." "Write a whole number."
     done
     if [ -z "$WEB_PROCESSES" ]; then
         WEB_PROCESSES=$(nproc)

@@ -23,7 +23,7 @@ install_server() {
     if has_role web || has_role worker; then
         if [ "$first" = yes ]; then release "$SOURCE"; else say "* $(live_release) stays live; \`deploy.sh release\` puts another version live."; fi
     fi
-    if has_backups && [ ! -f "$STATE/state/backup.json" ]; then
+    if has_backups && ! { succeeded backup && succeeded restore-test; }; then
         step "First backup"
         back_up full
         # A backup that was never restored is a hope.

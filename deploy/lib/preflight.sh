@@ -58,6 +58,9 @@ check_neighbours() {
     if [ -n "$others" ] && ! grep -qs '/etc/nginx/parking/' /etc/nginx/nginx.conf; then
         finding "nginx serves other sites here:$others" "Use a server of its own, or move them away: nginx.conf is replaced and does not read those folders."
     fi
+    others=$(ss -Htlnp '( sport = :80 or sport = :443 )' 2>/dev/null | grep -v '"nginx"' | grep -o '"[^"]*"' | sort -u | tr '\n' ' ' || true)
+    if has_role proxy && [ -n "$others" ]; then finding "Port 80 or 443 is taken by: ${others% }" "nginx needs both; stop and disable it."; fi
+    others=""
     has_role database && command -v psql >/dev/null || return 0
     others=$(sql --dbname postgres --command "SELECT datname FROM pg_database WHERE NOT datistemplate AND datname NOT IN ('postgres', 'parking')" 2>/dev/null |
         tr '\n' ' ' || true)

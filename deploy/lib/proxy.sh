@@ -52,6 +52,7 @@ configure_nginx() {
         write_nginx site.conf "$NGINX/site.conf" "HOSTS=$names" "HOSTS_PATTERN=$pattern" "TRUSTED=$trusted"
     else
         [ -n "$WEB_LISTEN" ] || die "WEB_LISTEN is not set." "A web machine without the role proxy needs a private address to listen at: $CONF_FILE"
+        [ -n "$BALANCERS" ] || die "BALANCERS is not set." "Without it every customer has the balancer's address, and shares one limit: $CONF_FILE"
         write_nginx web.conf "$NGINX/site.conf" "WEB_LISTEN=$WEB_LISTEN" "TRUSTED=$trusted"
     fi
     if ! has_role web; then
@@ -70,6 +71,10 @@ configure_nginx() {
     fi
     install -d /etc/systemd/system/nginx.service.d
     write_file /etc/systemd/system/nginx.service.d/parking.conf 644 root:root <<'TEXT' && systemctl daemon-reload
+[Unit]
+# It goes on trying: what keeps it from starting may be gone in a minute.
+StartLimitIntervalSec=0
+
 [Service]
 Restart=always
 RestartSec=1

@@ -43,7 +43,10 @@ release() {
     local before
     before=$(readlink "$HOME_DIR/previous" || true)
     rm -f "$folder/FAILED"
-    switch_to "$name" || give_up "$folder" "It was never live."
+    if ! switch_to "$name"; then
+        systemctl stop "parking-web@$(idle_slot).service" 2>/dev/null || true
+        give_up "$folder" "It was never live."
+    fi
     if ! watch_live; then
         [ -n "$serving" ] || die "The first release does not hold." "Its logs: journalctl -u 'parking-*' --since '-10 min'"
         warn "The new release does not hold: the old one returns."
@@ -185,7 +188,7 @@ start_beside() {
 
 # ask SLOT PATH: the status of one request, as nginx would make it.
 ask() {
-    curl --silent --output /run/parking-answer --write-out '%{http_code}' --max-time 10 --unix-socket "/run/parking-web/$1.sock" \
+    curl --silent --noproxy '*' --output /run/parking-answer --write-out '%{http_code}' --max-time 10 --unix-socket "/run/parking-web/$1.sock" \
         --header "Host: $(site_host)" --header "X-Forwarded-Proto: https" --header "X-Real-IP: 127.0.0.1" "http://$(site_host)$2" 2>/dev/null || true
 }
 

@@ -111,9 +111,10 @@ configure_firewall() {
     step "Firewall"
     local address port
     sed -i 's/^IPV6=.*/IPV6=yes/' /etc/default/ufw
+    # First, for where ufw is on already, the next line counts at once.
+    for port in $(ssh_ports); do ufw limit "$port/tcp" comment ssh >/dev/null; done
     ufw --force default deny incoming >/dev/null
     ufw --force default allow outgoing >/dev/null
-    for port in $(ssh_ports); do ufw limit "$port/tcp" comment ssh >/dev/null; done
     if has_role proxy; then
         ufw allow 80/tcp comment "http, for certificates and redirects" >/dev/null
         ufw allow 443/tcp comment https >/dev/null
