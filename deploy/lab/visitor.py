@@ -64,7 +64,11 @@ class Customer:
             "/api/bookings",
             {
                 "quoteId": quote.json()["quoteId"],
-                "driver": {"name": "Rita Rehearsal", "email": email, "phone": f"+4477009{uuid.uuid4().int % 100_000:05d}"},
+                "driver": {
+                    "name": "Rita Rehearsal",
+                    "email": email,
+                    "phone": f"+4477009{uuid.uuid4().int % 100_000:05d}",
+                },
                 "vehicle": {"plate": f"L{uuid.uuid4().hex[:6]}".upper()},
             },
             Idempotency_Key=str(uuid.uuid4()),

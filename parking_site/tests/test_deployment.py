@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
+import environ
+import pytest
 from django.conf import settings
+from django.urls import URLPattern, URLResolver, get_resolver
 
+SETTINGS = "A=1\r\nexport B='x y'\nC=\"q\"\nD=it's\nE=a#b&c|d\nF='\nG=\nH=twice\nH=last\nI=no line end"
+KEYS = {"token", "key", "uuid"}
 DEPLOY: Path = settings.BASE_DIR / "deploy"
 LIBRARY = "\n".join(path.read_text() for path in sorted((DEPLOY / "lib").glob("*.sh")))
 
@@ -49,15 +55,19 @@ def test_every_place_of_a_template_is_filled() -> None:
                 assert f'"{name}=' in LIBRARY, f"{template.name}: {name}"
 
 
-def test_settings_are_read_as_they_are_written(tmp_path: Path) -> None:
-    """Values with what means something to a shell stay what they are; the last of two counts; quotes go."""
+def test_settings_are_read_as_the_site_reads_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "parking.env"
-    file.write_text(
-        'A=first\nSITE_URL="https://parking.example.com:8443/"\nA=p&ss|w$rd `x` #1\nEMPTY=\n# B=no\nLAST=no line end'
-    )
-    assert bash(f"ENV_FILE={file}; setting A") == "p&ss|w$rd `x` #1"
-    assert bash(f"ENV_FILE={file}; setting LAST") == "no line end"
-    assert bash(f"ENV_FILE={file}; setting B; setting EMPTY; setting MISSING") == ""
+    file.write_bytes(SETTINGS.encode())
+    read: dict[str, str] = {}
+    monkeypatch.setattr(environ.Env, "ENVIRON", read)
+    environ.Env.read_env(file)
+    for name in "ABCDEFGHI":
+        assert bash(f'ENV_FILE={file}; setting "{name}"') == read[name], name
+
+
+def test_the_sites_host_is_that_of_its_address(tmp_path: Path) -> None:
+    file = tmp_path / "parking.env"
+    file.write_text('SITE_URL="https://parking.example.com:8443/"')
     assert bash(f"ENV_FILE={file}; site_host") == "parking.example.com"
 
 
@@ -83,3 +93,27 @@ def test_a_wrong_option_is_named(tmp_path: Path) -> None:
         conf.write_text(written)
         told = bash(f"CONF_FILE={conf}; (read_configuration) 2>&1 || true")
         assert named in told and "error:" in told
+
+
+def test_every_address_that_is_a_key_is_cut_out_of_the_log() -> None:
+    found = re.search(r'"~(\^\(\?<kept>.*)" \$\{kept\}-;', (DEPLOY / "nginx/nginx.conf").read_text())
+    assert found
+    cut = re.compile(found[1].replace("?<kept>", "?P<kept>"))
+    keys = [
+        route for route in routes(get_resolver().url_patterns) if KEYS & set(re.findall(r"(\w+)>", route))
+    ]
+    assert len(keys) > 5
+    for route in keys:
+        path = "/" + re.sub(r"[\^$\\]", "", re.sub(r"\(\?P<\w+>[^)]*\)|<[^>]*>", "secret", route))
+        kept = cut.match(path)
+        assert kept and not kept["kept"].endswith("secret"), path
+
+
+def routes(patterns: list[URLPattern | URLResolver], before: str = "") -> Iterator[str]:
+    for pattern in patterns:
+        route = before + str(pattern.pattern)
+        if isinstance(pattern, URLResolver):
+            if not route.startswith("admin/"):
+                yield from routes(pattern.url_patterns, route)
+        else:
+            yield route
