@@ -24,7 +24,10 @@ configure_backups() {
         printf '\n[global:archive-push]\nprocess-max=1\n\n[parking]\npg1-path=/var/lib/postgresql/%s/main\npg1-socket-path=/run/postgresql\n' "$version"
     } | write_file /etc/pgbackrest.conf 640 postgres:postgres || true
     [ "$BACKUP_TYPE" != posix ] || install -d -m 750 -o postgres -g postgres "$(backup_option path)"
-    pgbackrest_as_postgres stanza-create >/dev/null
+    if ! pgbackrest_as_postgres stanza-create >/dev/null; then
+        die "The place for backups does not take those of this database; see above." \
+            "If it holds the backups of a server that you lost: $DEPLOY/deploy.sh restore, then install again. Otherwise give this server a path of its own in BACKUP_OPTIONS."
+    fi
     pgbackrest_as_postgres check
     done_step
 }
@@ -66,7 +69,7 @@ test_restore() {
     began=$(date +%s)
     if restore_beside "$folder"; then
         note_state restore-test true "$began" "$(du -sb "$folder" | cut -f1)"
-        say "The newest backup is restored and its books are right: $(($(date +%s) - began)) s."
+        say "The newest backup can be restored$([ -z "$(live_release)" ] || printf ', and its books are right'): $(($(date +%s) - began)) s."
     else
         note_state restore-test false "$began" 0
         clean_restore_test "$folder"
@@ -95,6 +98,12 @@ restore_beside() {
         [ "$(restored_sql "SELECT pg_is_in_recovery()" 2>/dev/null)" = f ] && break
         sleep 1
     done
+    if [ -z "$(live_release)" ]; then
+        # A machine that is a database only has no code that could audit.
+        [ "$(restored_sql "SELECT pg_is_in_recovery()")" = f ] || return 1
+        say "Restored after $tries s of replay. No release is live on this machine, so nobody has audited the books in it."
+        return 0
+    fi
     say "Restored after $tries s of replay: $(restored_sql "SELECT count(*) FROM bookings_booking") bookings, the newest of $(restored_sql "SELECT max(created_at) FROM bookings_booking")."
     in_release "$HOME_DIR/releases/$(live_release)" "$APP_USER" "DATABASE_URL=postgres://$APP_USER@/parking?host=/run/postgresql&port=5499" -- audit_books
 }
@@ -143,6 +152,11 @@ restore_database() {
         sleep 1
     done
     done_step "replayed within $tries s${old:+; the old database is $old}"
+    if [ -z "$(live_release)" ]; then
+        say "Now: deploy.sh install, which goes on where it stopped. Other machines that use this database: parking restart there."
+        say "Then: parking manage reconcile --since <the day before>, and parking manage audit_books."
+        return 0
+    fi
     step "Site and workers start"
     local slot
     for slot in "${SLOTS[@]}"; do systemctl start "parking-web@$slot.socket"; done
@@ -150,5 +164,5 @@ restore_database() {
     # shellcheck disable=SC2046
     systemctl start $(worker_units) parking-metrics.service
     done_step
-    say "Now: deploy.sh manage reconcile, then deploy.sh manage audit_books."
+    say "Now: parking manage reconcile --since <the day before>, then parking manage audit_books."
 }
