@@ -16,11 +16,12 @@ def main() -> None:
     from django.core.management import execute_from_command_line
     from django.db import OperationalError
 
-    from parking_site.checks import refuse_unsafe_start
+    from parking_site.checks import refuse_unsafe_start, refuse_without_secret_key
 
     try:
         if sys.argv[1:2] not in (["check"], ["help"], ["doctor"]):  # which report themselves what is wrong
             refuse_unsafe_start()
+        refuse_without_secret_key()
         execute_from_command_line(sys.argv)
     except ImproperlyConfigured as problem:  # what a person has to change, in one line
         if "--traceback" in sys.argv:

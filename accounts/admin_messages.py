@@ -84,7 +84,7 @@ class PersonsMessages:
         may = request.user.has_perm(EXPORT) or request.user.has_perm(ERASE)
         return super().get_actions_detail(request, object_id) if may else []  # type: ignore[misc]
 
-    @action(description=_("Messages: hand over or erase…"), url_path="messages-page", icon="folder_shared")
+    @action(description=_("Messages…"), url_path="messages-page", icon="folder_shared")
     def messages_action(self, request: HttpRequest, object_id: str) -> HttpResponseRedirect:
         return HttpResponseRedirect(reverse("admin:accounts_user_messages", args=[object_id]))
 

@@ -46,7 +46,7 @@ class WholePerson:
         ]
         return [*pages, *super().get_urls()]  # type: ignore[misc]
 
-    @action(description=_("Personal data: hand over or erase…"), url_path="personal-page", icon="badge")
+    @action(description=_("Personal data…"), url_path="personal-page", icon="badge")
     def personal_action(self, request: HttpRequest, object_id: str) -> HttpResponseRedirect:
         return HttpResponseRedirect(reverse("admin:accounts_user_personal", args=[object_id]))
 

@@ -72,6 +72,7 @@ class ChoiceAdmin(ReadOnlyAdmin):
     list_fullwidth = True
     show_full_result_count = False
     list_before_template = "foundation/admin/choices.html"
+    empty_text = _("Nobody has chosen anything here: every feature and rule is as the environment says.")
 
     @admin.display(description=_("value"))
     def shown_value(self, row: Choice) -> str:
@@ -121,6 +122,9 @@ class ChoiceAdmin(ReadOnlyAdmin):
                 return HttpResponseRedirect(reverse("admin:foundation_choice_changelist"))
             after = default if chosen is None else chosen
             preview = {"before": now, "after": _written(after), "means": _meaning(rule, feature, after)}
+        history = list(Choice.objects.filter(key=key).select_related("by")[:10])
+        for row in history:
+            row.words = self.shown_value(row)  # type: ignore[attr-defined]
         context = {
             **self.admin_site.each_context(request),
             "title": rule.title if rule else feature.what if feature else "",
@@ -128,11 +132,11 @@ class ChoiceAdmin(ReadOnlyAdmin):
             "media": self.media,
             "form": form,
             "preview": preview,
-            "now": now,
-            "default": _written(default),
+            "now": rules.in_words(rule, rules.value(name)) if rule else now,
+            "default": rules.in_words(rule, default) if rule else _written(default),
             "rule": rule,
             "page": reverse("admin:foundation_choice_changelist"),
-            "history": Choice.objects.filter(key=key).select_related("by")[:10],
+            "history": history,
         }
         return TemplateResponse(
             request, "foundation/admin/choose.html", context, status=400 if form.errors else 200
@@ -171,8 +175,7 @@ def _state(request: HttpRequest) -> dict[str, Any]:
             {
                 "name": one.name,
                 "what": one.title,
-                "value": rules.shown(rules.value(one.name)) or "-",
-                "unit": one.unit,
+                "value": rules.in_words(one, rules.value(one.name)),
                 "is_chosen": f"rule:{one.name}" in chosen,
                 "url": reverse("admin:foundation_choice_choose", args=["rule", one.name]),
             }

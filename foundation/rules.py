@@ -10,7 +10,7 @@ from typing import Any
 
 from django.conf import settings
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext_lazy
 
 from foundation import overrides
 from foundation.errors import InvalidInput
@@ -30,7 +30,9 @@ class BusinessRule:
     kind: str = "number"
 
 
-_MINUTES, _HOURS, _DAYS = gettext_lazy("minutes"), gettext_lazy("hours"), gettext_lazy("days")
+_MINUTES = ngettext_lazy("%(count)d minute", "%(count)d minutes", "count")
+_HOURS = ngettext_lazy("%(count)d hour", "%(count)d hours", "count")
+_DAYS = ngettext_lazy("%(count)d day", "%(count)d days", "count")
 RULES = {
     one.name: one
     for one in (
@@ -59,15 +61,15 @@ RULES = {
             gettext_lazy("New quotes are for at most %(value)s days. Stays that were quoted or booked stand."), 1, 365,
         ),
         BusinessRule(
-            "OPEN_HOLDS_PER_CUSTOMER", gettext_lazy("Open holds per customer"), gettext_lazy("bookings"),
+            "OPEN_HOLDS_PER_CUSTOMER", gettext_lazy("Open holds per customer"), ngettext_lazy("%(count)d booking", "%(count)d bookings", "count"),
             gettext_lazy("One customer may have %(value)s unpaid bookings at once."), 1, 50,
         ),
         BusinessRule(
-            "REMINDER_HOURS", gettext_lazy("Reminders"), gettext_lazy("hours before, with commas"),
+            "REMINDER_HOURS", gettext_lazy("Reminders"), gettext_lazy("%(values)s hours before"),
             gettext_lazy("Customers are reminded %(value)s hours before drop-off and before return; nothing for never."), 1, 336, "hours",
         ),
         BusinessRule(
-            "REFUND_APPROVAL_ABOVE", gettext_lazy("Refunds above this need a second person"), gettext_lazy("amounts per currency"),
+            "REFUND_APPROVAL_ABOVE", gettext_lazy("Refunds above this need a second person"), "%(values)s",
             gettext_lazy("Refunds above %(value)s wait for a second person; nothing for never. Those that wait still do."), kind="amounts",
         ),
     )
@@ -104,6 +106,14 @@ def clean(rule: BusinessRule, text: str) -> Any:
 def shown(value: Any) -> str:
     """Write a value as a person types it."""
     return ",".join(str(one) for one in value) if isinstance(value, (list, tuple)) else str(value)
+
+
+def in_words(rule: BusinessRule, value: Any) -> str:
+    """Say a value to a person: "30 minutes", "24, 2 hours before", "never"."""
+    if rule.kind == "number":
+        return str(rule.unit % {"count": value})
+    values = ", ".join(str(one) for one in value)
+    return str(rule.unit) % {"values": values} if values else _("never")
 
 
 def problems() -> list[tuple[str, str]]:

@@ -148,6 +148,12 @@ def refuse_unsafe_start() -> None:
     _refuse(production_is_safe(None))
 
 
+def refuse_without_secret_key() -> None:
+    """Nothing can be loaded without it, not even the checks: so name every problem now, and not this one alone."""
+    if not _value("SECRET_KEY"):
+        refuse_unsafe_start()
+
+
 def refuse_unreadable_rules() -> None:
     """Raise ImproperlyConfigured with every business rule that cannot be read. Once the applications are loaded."""
     _refuse(business_rules_are_readable(None))

@@ -97,6 +97,9 @@ NAVIGATION = [
     ]),
 ]  # fmt: skip
 
+# What a library calls a model, and a person would not.
+TITLES = {"procrastinate.ProcrastinateJob": gettext_lazy("Background jobs")}
+
 
 def environment_badge(request: HttpRequest) -> list[Any] | None:
     """Mark every page outside production, so that nobody refunds a customer in the wrong window."""
@@ -136,7 +139,7 @@ def _navigation_item(request: HttpRequest, icon: str, label: str) -> dict[str, A
     model_admin = admin.site._registry.get(model)
     if model_admin is None or not model_admin.has_view_permission(request):
         return None
-    title = str(model._meta.verbose_name_plural)
+    title = str(TITLES.get(label, model._meta.verbose_name_plural))
     return {
         "title": title[:1].upper() + title[1:],
         "icon": icon,

@@ -85,7 +85,7 @@ test_restore() {
     began=$(date +%s)
     if restore_beside "$folder"; then
         note_state restore-test true "$began" "$(du -sb "$folder" | cut -f1)"
-        say "The newest backup is restored and its books are right: $(($(date +%s) - began)) s."
+        say "The newest backup can be restored$([ -z "$(live_release)" ] || printf ', and its books are right'): $(($(date +%s) - began)) s."
     else
         note_state restore-test false "$began" 0
         clean_restore_test "$folder"
@@ -170,10 +170,15 @@ restore_database() {
         die "The backup could not be restored." "${old:+The former database is back and serves. }See above, and journalctl -u postgresql@$version-main"
     fi
     done_step "${old:+the old database is $old}"
+    if [ -z "$(live_release)" ]; then
+        say "Now: deploy.sh install, which goes on where it stopped. Other machines that use this database: parking restart there."
+        say "Then: parking manage reconcile --since <the day before>, and parking manage audit_books."
+        return 0
+    fi
     step "Site and workers start"
     start_everything
     done_step
-    say "Now: deploy.sh manage reconcile, then deploy.sh manage audit_books."
+    say "Now: parking manage reconcile --since <the day before>, then parking manage audit_books."
 }
 
 archive_answers() {

@@ -49,7 +49,7 @@ failed_line() {
 trap failed_line ERR
 
 need_root() {
-    [ "$(id -u)" -eq 0 ] || die "$1 changes the system, so it must run as root." "Run: sudo $DEPLOY/deploy.sh $1"
+    [ "$(id -u)" -eq 0 ] || die "\"$1\" needs root: it reads settings and looks into services that only root may." "Run: sudo $DEPLOY/deploy.sh $1"
 }
 
 # One deployment at a time; the lock ends with the process.

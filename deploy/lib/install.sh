@@ -30,14 +30,18 @@ install_server() {
         test_restore
     fi
     say "Installed in $(seconds_since "$began") s."
-    [ "$first" = no ] || say "Make the first member of staff: deploy.sh manage createsuperuser"
+    if has_role database && ! has_backups; then
+        warn "There are no backups: a lost disk loses every booking. Set BACKUP_TYPE in $CONF_FILE and run install again."
+    fi
+    [ "$first" = no ] || [ -z "$(live_release)" ] || say "Make the first member of staff: parking manage createsuperuser. Then ask every account: parking doctor"
 }
 
-# Ask the settings themselves what is missing: one definition, the one that the site starts by.
+# What nobody can guess, before anything is built. The release asks the site's own checks for the rest.
 require_settings() {
-    local name missing=()
+    local name missing=() mail="SENDGRID_API_KEY SENDGRID_WEBHOOK_VERIFICATION_KEY"
+    [ "$(setting EMAIL_PROVIDER)" != postmark ] || mail="POSTMARK_SERVER_TOKEN POSTMARK_WEBHOOK_SECRET"
     for name in SITE_URL ALLOWED_HOSTS STRIPE_SECRET_KEY STRIPE_PUBLISHABLE_KEY STRIPE_WEBHOOK_SECRET TWILIO_ACCOUNT_SID TWILIO_AUTH_TOKEN TWILIO_FROM_NUMBER \
-        DEFAULT_FROM_EMAIL SUPPORT_EMAIL POSTAL_ADDRESS; do
+        DEFAULT_FROM_EMAIL SUPPORT_EMAIL POSTAL_ADDRESS $mail; do
         [ -n "$(setting "$name")" ] || missing+=("$name")
     done
     [ ${#missing[@]} -gt 0 ] || return 0

@@ -37,6 +37,12 @@ check_machine() {
     if [ "$memory" -ge 1800 ]; then fine "$memory MB of memory"; else
         finding "Only $memory MB of memory." "2 GB is the least that database, cache, site and workers need together."
     fi
+    local listens
+    listens=$(PATH=$PATH:/usr/sbin sshd -T 2>/dev/null | sed -n 's/^port //p' | tr '\n' ' ' || true)
+    if [ "$FIREWALL" = yes ] && [ -n "$listens" ] && [[ " $listens" != *" $SSH_PORT "* ]]; then
+        finding "SSH listens at port ${listens% }, and SSH_PORT is $SSH_PORT: the firewall would lock you out." \
+            "Set SSH_PORT in $CONF_FILE (a copy of deploy/deploy.conf.example)."
+    fi
     if command -v python3 >/dev/null; then
         if python3 -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))'; then
             fine "Python $(python3 -c 'import platform; print(platform.python_version())')"
