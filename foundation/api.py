@@ -19,6 +19,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
+from django.views.decorators.csrf import csrf_exempt
 from django_ratelimit.core import get_usage
 from redis.exceptions import RedisError
 from rest_framework import exceptions, pagination, parsers, serializers
@@ -198,6 +199,7 @@ def _problem_body(
     }
 
 
+@csrf_exempt  # a program is told that there is nothing, not that it lacks a page's token
 def unknown_path(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
     """The answer for every path under /api that no door has."""
     return plain_problem(

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
-from django.utils.translation import gettext as _
+from django.core.exceptions import BadRequest
+from django.http import HttpRequest, HttpResponse
 from structlog.contextvars import bind_contextvars, clear_contextvars, get_contextvars
 
 from foundation import metrics
@@ -76,7 +76,8 @@ class RejectUnstorableTextMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if "\x00" in request.path_info or "%00" in request.META.get("QUERY_STRING", ""):
-            return HttpResponseBadRequest(_("The address holds a character that cannot be used."))
+            # Answered by handler400, in the form that the caller reads.
+            raise BadRequest("The address holds a character that cannot be used.")
         return self.get_response(request)
 
 

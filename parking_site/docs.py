@@ -7,6 +7,7 @@ from typing import Any
 from csp.constants import NONE, SELF
 from csp.decorators import csp_replace
 from django.utils.decorators import method_decorator
+from drf_spectacular.extensions import OpenApiSerializerExtension
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
 from rest_framework.negotiation import DefaultContentNegotiation
 
@@ -48,11 +49,28 @@ def describe_problems(result: dict[str, Any], **_more: Any) -> dict[str, Any]:
         "description": "The request cannot be carried out.",
         "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
     }
+    failed = answer | {
+        "description": "Something went wrong on our side. Quote `requestId` when you ask for help."
+    }
+    away = answer | {
+        "description": "We or the payment provider cannot answer now. Try again after `Retry-After`."
+    }
     for path in result["paths"].values():
         for operation in path.values():
             if isinstance(operation, dict) and "responses" in operation:
-                operation["responses"] |= {"4XX": answer, "5XX": answer}
+                operation["responses"] |= {"4XX": answer, "500": failed, "503": away}
     return result
+
+
+class StrictSerializerShape(OpenApiSerializerExtension):
+    """What a strict serializer takes: the named fields and no other."""
+
+    target_class = "foundation.api.StrictSerializer"
+    match_subclasses = True
+
+    def map_serializer(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
+        shape = auto_schema._map_serializer(self.target, direction, bypass_extensions=True)
+        return {**shape, "additionalProperties": False}
 
 
 class SchemaView(SpectacularJSONAPIView):

@@ -19,7 +19,7 @@ urlpatterns = [
     path("api/", include("communications.api.urls")),
     path("api/", include("bookings.api.urls")),
     path("api/", include("payments.api.urls")),
-    re_path(r"^api(/.*)?$", unknown_path),
+    re_path(r"^api(/[\s\S]*)?$", unknown_path),
     path("admin/system/", admin.site.admin_view(system_page), name="system"),
     # One log-in for all, with its limits and its second factor; and one page that changes a password.
     path("admin/login/", admin_login),

@@ -28,3 +28,21 @@ def test_a_problem_has_the_published_form() -> None:
     answer = Client().get("/api/search?airport=ZZZ&dropOff=x&return=y")
     assert answer.status_code == 404
     assert set(required) <= set(answer.json())
+
+
+@pytest.mark.parametrize("path", ["/api/nothing", "/api/bookings/%0A", "/api/bookings/a%0Ab/cancel"])
+def test_a_program_that_posts_where_nothing_is_is_told_so(path: str) -> None:
+    answer = Client(enforce_csrf_checks=True).post(path, {}, content_type="application/json")
+    assert (answer.status_code, answer["Content-Type"]) == (404, "application/problem+json")
+
+
+def test_an_address_that_cannot_be_read_is_a_problem_too() -> None:
+    answer = Client().get("/api/search?airport=%00")
+    assert (answer.status_code, answer["Content-Type"]) == (400, "application/problem+json")
+    assert "text/html" in Client().get("/search?airport=%00")["Content-Type"]
+
+
+def test_unknown_fields_are_refused_by_the_description_too() -> None:
+    schemas = Client().get("/api/schema").json()["components"]["schemas"]
+    assert schemas["QuoteInputRequest"]["additionalProperties"] is False
+    assert "additionalProperties" not in schemas["QuoteAnswer"]
