@@ -214,6 +214,7 @@ def test_a_rule_is_changed_with_preview_reason_and_bounds_and_goes_back(sam: Use
         {"value": "ten", "reason": "x"},
         {"value": "20", "reason": " "},
         {"value": "9" * 30, "reason": "x"},
+        {"value": "000000019999999", "reason": "x"},
     ):
         assert client.post(page, bad).status_code == 400
     shown = client.post(page, {"value": "20", "reason": "Busy season"}).content.decode()
