@@ -18,6 +18,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from accounts import throttle
 from accounts.models import TokenFamily, User
 from communications.services.outbox import queue_message
 from foundation import audit
@@ -93,10 +94,12 @@ def demand_recent_sign_in(request: HttpRequest) -> None:
 
 
 def check_code(user: User, code: str) -> None:
-    """Accept a one-time or recovery code once. Raises WrongCode; and TooManyRequests through the caller's limiter."""
+    """Accept a one-time or recovery code once. Raises WrongCode, and TooManyRequests after too many wrong ones."""
+    throttle.count_code(user.pk)
     for factor in Authenticator.objects.filter(user=user).exclude(type=Authenticator.Type.WEBAUTHN):
         if factor.wrap().validate_code(code.strip()):
             factor.record_usage()
+            throttle.forget_codes(user.pk)
             return
     raise WrongCode
 

@@ -187,6 +187,32 @@ def test_a_token_of_staff_without_a_code_opens_only_their_own_profile() -> None:
     assert TokenFamily.objects.filter(second_factor_at__isnull=False).count() == 1
 
 
+def test_guessing_codes_over_the_api_is_stopped_from_wherever_and_whatever_else_succeeds(
+    settings: Any,
+) -> None:
+    settings.RATELIMIT_ENABLE = True
+    sam = with_factor(staff())
+    seen = []
+    for number in range(8):
+        there = {"REMOTE_ADDR": f"198.51.100.{number}"}
+        body = {"email": sam.email, "password": PASSWORD}
+        answer = APIClient().post("/api/auth/token", {**body, "code": "000000"}, format="json", **there)
+        seen.append(answer.status_code)
+        # The right password without a code succeeds, and takes no wrong code back.
+        assert APIClient().post("/api/auth/token", body, format="json", **there).status_code == 200
+    assert seen == [401] * 5 + [429] * 3
+    assert token(sam, code=code()).status_code == 429
+
+
+def test_a_right_code_takes_the_wrong_ones_back(settings: Any) -> None:
+    settings.RATELIMIT_ENABLE = True
+    sam = with_factor(staff())
+    spare = RecoveryCodes(Authenticator.objects.get(user=sam, type="recovery_codes")).get_unused_codes()
+    for number in range(3):
+        assert [token(sam, code="000000").status_code for _try in range(2)] == [401, 401]
+        assert token(sam, code=spare[number]).status_code == 200
+
+
 def test_staff_who_have_no_factor_yet_get_no_further_over_the_api() -> None:
     refused = bearer(token(staff())).get("/api/payments/transactions")
     assert (refused.status_code, refused.json()["code"]) == (403, "second_factor_required")
