@@ -13,10 +13,11 @@ from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
 from allauth.mfa.totp.internal.auth import TOTP, format_hotp_value, hotp_value
 from django.core.management import CommandError, call_command
 from django.test import Client
+from django.utils import timezone
 from rest_framework.test import APIClient
 
 from accounts import second_factor
-from accounts.models import TokenFamily, User
+from accounts.models import Erasure, TokenFamily, User
 from communications.models import Message
 from foundation.errors import NotAllowed
 from foundation.models import AuditEntry
@@ -162,8 +163,18 @@ def test_what_is_grave_asks_again_who_it_is(client: Client, settings: Any, monke
     assert stale["Location"].startswith("/accounts/2fa/reauthenticate/?next=%2Fadmin%2Faccounts%2Fuser%2F")
     assert not User.objects.get(pk=ben.pk).is_staff
     assert client.get(page).status_code == 200  # reading is no grave act
-    erase = client.get(f"/admin/accounts/user/{ben.pk}/messages/")
-    assert erase["Location"].startswith("/accounts/2fa/reauthenticate/")
+    wish = Erasure.objects.create(emails=["guest@example.com"], asked_at=timezone.now())
+    for erase in (
+        client.get(f"/admin/accounts/user/{ben.pk}/messages/"),
+        client.post(f"/admin/accounts/user/{ben.pk}/personal/export/"),
+        client.post(f"/admin/accounts/user/{ben.pk}/personal/erase/", {"reason": "x", "email": ben.email}),
+        client.post(
+            f"/admin/accounts/erasure/{wish.pk}/carry-out/", {"reason": "x", "email": "guest@example.com"}
+        ),
+    ):
+        assert erase["Location"].startswith("/accounts/2fa/reauthenticate/")
+    assert User.objects.get(pk=ben.pk).is_active
+    assert set(Erasure.objects.values_list("status", flat=True)) == {"asked"}
     monkeypatch.setattr("accounts.second_factor.time.time", lambda: now)
     assert client.post(page, form)["Location"] == "/admin/accounts/user/"
     assert User.objects.get(pk=ben.pk).is_staff
