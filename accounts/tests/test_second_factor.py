@@ -80,6 +80,9 @@ def test_staff_without_a_factor_set_one_up_before_they_see_the_admin(client: Cli
     sam = staff(is_superuser=True)
     assert client.get("/admin/bookings/booking/").status_code == 302
     assert log_in(client, sam, "/admin/")["Location"] == "/admin/"
+    assert (
+        client.get("/admin/system/")["Location"] == "/accounts/2fa/totp/activate/?next=%2Fadmin%2Fsystem%2F"
+    )
     led = client.get("/admin/")
     assert led["Location"] == "/accounts/2fa/totp/activate/?next=%2Fadmin%2F"
     page = client.get(led["Location"]).content.decode()
@@ -140,6 +143,21 @@ def test_a_session_that_has_not_shown_the_factor_does_nothing_as_staff(client: C
     assert shown["Location"] == "/admin/"
     assert client.get("/admin/").status_code == 200
     assert client.get("/").wsgi_request.user.has_perm("bookings.view_booking")
+
+
+def test_a_session_that_has_not_shown_the_factor_does_not_take_it_away(client: Client) -> None:
+    sam = staff()
+    log_in(client, sam)  # before it was set up, elsewhere
+    with_factor(sam)
+    for name in ("totp/deactivate", "recovery-codes/generate", "recovery-codes", "recovery-codes/download"):
+        for ask in (client.get, client.post):
+            answer = ask(f"/accounts/2fa/{name}/")
+            assert answer.status_code == 302, name
+            assert answer["Location"].startswith("/accounts/2fa/reauthenticate/?next="), name
+    assert Authenticator.objects.filter(user=sam).count() == 2
+    client.post("/accounts/2fa/reauthenticate/", {"code": code()})
+    assert client.post("/accounts/2fa/totp/deactivate/")["Location"] == "/accounts/2fa/"
+    assert not Authenticator.objects.filter(user=sam).exists()
 
 
 def test_customers_are_not_asked_for_what_staff_need(client: Client) -> None:
