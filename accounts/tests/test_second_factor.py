@@ -307,6 +307,16 @@ def test_the_command_line_removes_one_too() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
+def test_nothing_is_taken_from_who_has_none(client: Client) -> None:
+    ada = User.objects.create_user("ada@example.com", PASSWORD)
+    log_in(client, ada)
+    with pytest.raises(CommandError, match="has no second factor"):
+        call_command("reset_second_factor", ada.email, "--reason", "The wrong one")
+    assert client.get("/account").status_code == 200, "still signed in"
+    assert not Message.objects.filter(kind="second_factor_removed").exists()
+    assert not AuditEntry.objects.filter(action="second_factor.reset").exists()
+
+
 def test_turning_it_off_is_told_and_written_down(client: Client) -> None:
     ada = with_factor(User.objects.create_user("ada@example.com", PASSWORD))
     log_in_with_code(client, ada)
