@@ -512,6 +512,15 @@ def test_the_command_does_both_and_says_what_is_missing(
     assert "Erased" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("typed", ["", " ", "ada", "canary.adda@example.com"])
+def test_the_command_does_nothing_for_what_names_nobody(ada: User, typed: str) -> None:
+    for more in ((), ("--erase", "--reason", "They asked by letter")):
+        with pytest.raises(CommandError, match=r"not an e-mail address|Nothing is kept"):
+            call_command("person", typed, *more)
+    assert not Erasure.objects.exists()
+    assert not AuditEntry.objects.filter(action__in=("person_exported", "erasure_begun")).exists()
+
+
 # --- Every field has somebody who answers for it ----------------------------------------------------------------------
 
 OURS = (
