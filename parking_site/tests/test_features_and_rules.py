@@ -59,7 +59,7 @@ HIDDEN = {
         "GET /account/payment-methods", "GET /account/payment-methods/add", "GET /api/payments/methods", "POST /api/payments/save-method",
         "POST /pay/AP-222222/charge", "POST /pay/AP-222222/keep",
     ],
-    "amendments": ["GET /bookings/AP-222222/change", "POST /bookings/AP-222222/change/withdraw", "POST /api/bookings/AP-222222/amend"],
+    "amendments": ["GET /bookings/AP-222222/change", "POST /api/bookings/AP-222222/amend"],
     "sign_up": ["GET /accounts/signup/", "POST /api/auth/register"],
     "sms": ["POST /api/communication/send-sms"],
     "campaigns": ["GET /admin/communications/campaign/", "GET /admin/communications/campaign/add/"],
