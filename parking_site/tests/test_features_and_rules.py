@@ -272,3 +272,16 @@ def test_defaults_out_of_range_are_named_at_start(settings: Any) -> None:
         "HOLD_LIFETIME_MINUTES",
         "REMINDER_HOURS",
     }
+
+
+def test_limits_that_cannot_be_read_are_named_at_start(settings: Any) -> None:
+    settings.RATE_LIMITS = {
+        "token": ["60/m"],
+        "register": ["x", "5/h"],
+        "quotes": ["240/m", "0/m"],
+        "bookings": ["60/5m", "20/m"],
+    }
+    settings.CARD_DECLINE_MINUTES, settings.RECENT_SIGN_IN_MINUTES = 0, -5
+    assert {str(one.msg).split()[0] for one in business_rules_are_readable(None)} == {
+        "RATE_LIMIT_TOKEN", "RATE_LIMIT_REGISTER", "RATE_LIMIT_QUOTES", "CARD_DECLINE_MINUTES", "RECENT_SIGN_IN_MINUTES",
+    }  # fmt: skip
