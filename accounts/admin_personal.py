@@ -17,6 +17,7 @@ from unfold.decorators import action
 from accounts import persons
 from accounts.admin_messages import ERASE, EXPORT, EraseForm
 from accounts.models import Erasure
+from accounts.second_factor import demand_recent_sign_in
 from foundation.admin import ReadOnlyAdmin
 from foundation.errors import DomainError
 from foundation.personal import Person
@@ -64,6 +65,7 @@ class WholePerson:
             raise PermissionDenied
         if request.method != "POST":
             return HttpResponseRedirect(reverse("admin:accounts_user_personal", args=[user.pk]))
+        demand_recent_sign_in(request)
         return export_answer(persons.person_of(user), by=request.user, name=f"person-{user.pk}")
 
     def personal_erase_view(self, request: HttpRequest, pk: str) -> HttpResponseBase:
@@ -74,6 +76,7 @@ class WholePerson:
         page = reverse("admin:accounts_user_personal", args=[user.pk])
         if request.method != "POST":
             return HttpResponseRedirect(page)
+        demand_recent_sign_in(request)
         form = EraseForm(request.POST, address=user.email)
         if not form.is_valid():
             return self._personal_page(request, user, erase_form=form, status=400)
@@ -180,6 +183,7 @@ class ErasureAdmin(ReadOnlyAdmin):
             raise Http404
         if not request.user.has_perm(ERASE):
             raise PermissionDenied
+        demand_recent_sign_in(request)
         back = reverse("admin:accounts_erasure_change", args=[row.pk])
         if row.status != Erasure.Status.ASKED or not row.emails:
             return HttpResponseRedirect(back)

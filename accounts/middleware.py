@@ -16,6 +16,15 @@ from accounts import second_factor
 
 # Pages of the admin that help somebody who is not let in: out again, and the words of its scripts.
 ALWAYS_OPEN = {"logout", "jsi18n"}
+# Pages below /admin/ that stand beside Django's own.
+BESIDE = {"system"}
+# What weakens a second factor, for everybody who has one: a session that never showed it may be whom it was set up against.
+WEAKENING = {
+    "mfa_deactivate_totp",
+    "mfa_generate_recovery_codes",
+    "mfa_view_recovery_codes",
+    "mfa_download_recovery_codes",
+}
 
 
 class SecondFactorMiddleware:
@@ -31,7 +40,14 @@ class SecondFactorMiddleware:
     def process_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> HttpResponse | None:
         """Lead staff who lack the factor from any page of the admin to where they show it or set it up."""
         match = request.resolver_match
-        if match is None or "admin" not in match.app_names or match.url_name in ALWAYS_OPEN:
+        if match is None or match.url_name in ALWAYS_OPEN:
+            return None
+        if match.url_name in WEAKENING and second_factor.has_one(request.user):
+            if second_factor.was_shown(request, request.user):
+                return None
+            messages.info(request, _("Enter a code of your second factor to go on."))
+            return HttpResponseRedirect(second_factor.way_to_show(request, request.user))
+        if "admin" not in match.app_names and match.view_name not in BESIDE:
             return None
         if not getattr(request.user, "lacks_second_factor", False):
             return None

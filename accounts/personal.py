@@ -9,7 +9,7 @@ from allauth.account.models import EmailAddress
 from django.apps import apps
 from django.contrib.admin.models import LogEntry
 from django.contrib.contenttypes.models import ContentType
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 from django.utils.translation import gettext as _
 
 from accounts.models import Erasure, TokenFamily, User
@@ -97,10 +97,22 @@ def _references(user: Any) -> list[str]:
 
 
 def open_matters(person: Person, *, now: datetime) -> list[str]:
-    """A member of staff stays known to the audit log: the rights are taken first."""
+    """A member of staff stays known to the audit log: the rights are taken first. A guest who has an account goes with it, or not at all:
+    the account's stays would lose their messages."""
+    if person.user is None and _has_account(person.emails):
+        return [_("This address has an account: log in and ask there.")]
     if person.user is not None and (person.user.is_staff or person.user.is_superuser):
         return [_("This is an account of staff: take its rights first.")]
     return []
+
+
+def _has_account(emails: tuple[str, ...]) -> bool:
+    unproven = EmailAddress.objects.filter(
+        user=OuterRef("pk"), email__iexact=OuterRef("email"), verified=False
+    )
+    mine = User.objects.filter(~Exists(unproven), email__in=emails, is_active=True)
+    others = EmailAddress.objects.filter(email__in=emails, verified=True, user__is_active=True)
+    return mine.exists() or others.exists()
 
 
 def forget_elsewhere(person: Person, *, now: datetime) -> bool:

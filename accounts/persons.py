@@ -12,7 +12,7 @@ from typing import Any
 from allauth.account.models import EmailAddress
 from django.conf import settings
 from django.core import signing
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Erasure, User
@@ -222,7 +222,7 @@ def send_link(email: str, *, url: Any, language: str, now: datetime) -> None:
     key = next((found for keeper in _guest_books() if (found := keeper.key_of_guest(person))), None)
     if key is None:
         return
-    token = signing.dumps(key, salt=LINK_SALT)
+    token = signing.dumps([key, audit_key(person)], salt=LINK_SALT)
     quarter = int(now.timestamp() // 900)
     with transaction.atomic():
         queue_message(
@@ -236,15 +236,18 @@ def send_link(email: str, *, url: Any, language: str, now: datetime) -> None:
 
 
 def proven_address(token: str) -> str:
-    """Return the address that a link of send_link() proves. Raises NotFound for an old, altered or foreign one."""
+    """Return the address that a link of send_link() proves: the one that the letter went to, by its hash, whatever the booking says now.
+
+    Raises NotFound for an old, altered or foreign one.
+    """
     try:
-        key = signing.loads(token[:2000], salt=LINK_SALT, max_age=LINK_SECONDS)
-    except signing.BadSignature:
-        key = None
+        key, proven = signing.loads(token[:2000], salt=LINK_SALT, max_age=LINK_SECONDS)
+    except (signing.BadSignature, TypeError, ValueError):
+        key, proven = None, ""
     address = next(
         (found for keeper in _guest_books() if key and (found := keeper.address_of_guest(key))), ""
     )
-    if not address:
+    if not address or key_of("email", address)[:16] != proven:
         raise NotFound(_("This link is too old or not complete. Ask for a new one."))
     return address
 
@@ -265,3 +268,8 @@ def _subject(person: Person) -> str:
 def _lock(person: Person) -> None:
     if person.user is not None:
         User.objects.select_for_update(no_key=True).get(pk=person.user.pk)
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"person:{audit_key(person)}"]
+        )

@@ -18,6 +18,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from accounts import throttle
 from accounts.models import TokenFamily, User
 from communications.services.outbox import queue_message
 from foundation import audit
@@ -93,10 +94,12 @@ def demand_recent_sign_in(request: HttpRequest) -> None:
 
 
 def check_code(user: User, code: str) -> None:
-    """Accept a one-time or recovery code once. Raises WrongCode; and TooManyRequests through the caller's limiter."""
+    """Accept a one-time or recovery code once. Raises WrongCode, and TooManyRequests after too many wrong ones."""
+    throttle.count_code(user.pk)
     for factor in Authenticator.objects.filter(user=user).exclude(type=Authenticator.Type.WEBAUTHN):
         if factor.wrap().validate_code(code.strip()):
             factor.record_usage()
+            throttle.forget_codes(user.pk)
             return
     raise WrongCode
 
@@ -104,7 +107,7 @@ def check_code(user: User, code: str) -> None:
 def reset(user: User, *, by: User | None, reason: str) -> int:
     """Take every second factor from a person who lost it, end all their sign-ins and write to them; return how many factors.
 
-    `by`: the superuser who decided it, None for the command line. Raises NotAllowed for one's own, and InvalidInput without a reason.
+    `by`: the superuser who decided it, None for the command line. Raises NotAllowed for one's own, and InvalidInput without a reason or a factor.
     """
     if by is not None and (by.pk == user.pk or not by.is_superuser):
         raise NotAllowed(_("Only another administrator can do this for you."))
@@ -112,6 +115,8 @@ def reset(user: User, *, by: User | None, reason: str) -> int:
         raise InvalidInput(_("Say why: it is kept in the audit log."), field="reason")
     with transaction.atomic():
         taken = Authenticator.objects.filter(user=user).delete()[0]
+        if not taken:
+            raise InvalidInput(_("This person has no second factor. Nothing was changed."))
         end_sign_ins(user)
         audit.record(
             actor=by,

@@ -11,6 +11,7 @@ from uuid import UUID
 from allauth.usersessions.models import UserSession
 from django.contrib.sessions.models import Session
 from django.db import transaction
+from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -85,6 +86,17 @@ def end_all(user: User) -> None:
     with transaction.atomic():
         end_sign_ins(user)
         audit.record(actor=user, action="signed_out_everywhere", subject=f"user:{user.pk}")
+
+
+def renew_session(request: HttpRequest) -> None:
+    """Give this session a new key before it may open more: whoever planted the old one in this browser is not let in as well.
+
+    The list of sign-ins goes on to know it.
+    """
+    old = request.session.session_key
+    if old:
+        request.session.cycle_key()
+        UserSession.objects.filter(session_key=old).update(session_key=request.session.session_key)
 
 
 def forget_ended_sessions(*, now: datetime) -> int:

@@ -66,6 +66,20 @@ def attempt(*, account: str, address: str) -> Attempt:
     return made
 
 
+def count_code(user_pk: int) -> None:
+    """Count one try of a one-time code, from wherever. Raises TooManyRequests before the code is looked at.
+
+    Only who knows the password gets here, so nobody else locks the owner out. A password alone takes nothing of it back.
+    """
+    if settings.RATELIMIT_ENABLE and _count(f"sign-in.codes.{user_pk}") > settings.SIGN_IN_FAILURES[1]:
+        raise TooManyRequests(retry_after_seconds=WINDOW_SECONDS)
+
+
+def forget_codes(user_pk: int) -> None:
+    """A right code takes the wrong ones back."""
+    cache.delete(f"sign-in.codes.{user_pk}")
+
+
 def _count(key: str, change: int = 1) -> int:
     cache.add(key, 0, WINDOW_SECONDS)
     try:

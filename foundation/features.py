@@ -40,7 +40,7 @@ FEATURES = {
         ),
         Feature("promo_codes", gettext_lazy("Promo codes on new bookings")),
         Feature("guest_checkout", gettext_lazy("Booking without an account")),
-        Feature("amendments", gettext_lazy("Customers change their bookings"), r"^/(bookings/[^/]+/change(/.*)?|api/bookings/[^/]+/amend)$"),
+        Feature("amendments", gettext_lazy("Customers change their bookings"), r"^/(bookings/[^/]+/change|api/bookings/[^/]+/amend)$"),
         Feature("sign_up", gettext_lazy("Opening an account"), r"^/(accounts/signup/|api/auth/register)$"),
         Feature("sms", gettext_lazy("Sending SMS; e-mail goes on"), r"^/api/communication/send-sms$"),
         Feature("campaigns", gettext_lazy("Promotional campaigns"), r"^/admin/communications/campaign/"),

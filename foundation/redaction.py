@@ -45,7 +45,7 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\b(bearer|basic)\s+[\w.~+/=-]{6,}", rf"\1 {GONE}"),
         # One-time links, and the webhook address that only Stripe knows.
         (
-            r"(/(?:b/[^/\s]{1,20}|unsubscribe|preferences|password/reset/key|confirm-email|stripe/webhook)/)(?!<)[^\s/?\"']+",
+            r"(/(?:b/[^/\s]{1,20}|unsubscribe|preferences|your-data|password/reset/key|confirm-email|stripe/webhook)/)(?!<)[^\s/?\"']+",
             rf"\1{GONE}",
         ),
         # name=value, "name": "value"

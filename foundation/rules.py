@@ -95,7 +95,8 @@ def clean(rule: BusinessRule, text: str) -> Any:
         return [part.strip() for part in text.split(",") if part.strip()]
     parts = [part.strip() for part in text.split(",") if part.strip()] if rule.kind == "hours" else [text]
     if not all(
-        part.isascii() and part.isdigit() and rule.least <= int(part[:9]) <= rule.most for part in parts
+        part.isascii() and part.isdigit() and len(part) <= 9 and rule.least <= int(part) <= rule.most
+        for part in parts
     ):
         raise InvalidInput(
             _("Write whole numbers from %(least)d to %(most)d.") % {"least": rule.least, "most": rule.most}

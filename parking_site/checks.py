@@ -101,6 +101,16 @@ def business_rules_are_readable(app_configs: Any, **kwargs: Any) -> list[CheckMe
     if len(settings.SIGN_IN_FAILURES) != 3 or any(limit < 1 for limit in settings.SIGN_IN_FAILURES):
         hint = "Write three whole numbers from 1: per address, per account and address, per account, such as 60,5,20."
         problems.append(_error("E008", "SIGN_IN_FAILURES", "cannot be read", hint))
+    for key, rates in settings.RATE_LIMITS.items():
+        if len(rates) != 2 or any(
+            not re.fullmatch(r"[1-9]\d{0,6}/[1-9]?\d{0,3}[smhd]", rate) for rate in rates
+        ):
+            hint = "Write two limits, per address and per account, such as 60/m,10/m (s, m, h or d)."
+            problems.append(_error("E008", f"RATE_LIMIT_{key.upper()}", "cannot be read", hint))
+    for name, least in (("CARD_DECLINE_MINUTES", 1), ("RECENT_SIGN_IN_MINUTES", 0)):
+        if not least <= getattr(settings, name) <= 10080:
+            hint = f"Write whole minutes from {least} to 10080."
+            problems.append(_error("E008", name, "is out of range", hint))
     if any(not re.fullmatch("[A-Z]{2}", country) for country in settings.SMS_COUNTRIES):
         problems.append(
             _error("E008", "SMS_COUNTRIES", "cannot be read", "Write countries such as GB,DE,US.")

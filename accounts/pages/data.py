@@ -22,6 +22,7 @@ from django_ratelimit.core import is_ratelimited
 
 from accounts import persons
 from accounts.models import Erasure, User
+from accounts.sign_ins import renew_session
 from foundation.errors import DomainError, NotFound
 from foundation.languages import language_of
 from foundation.personal import Person
@@ -153,6 +154,7 @@ def guest_link(request: HttpRequest, token: str) -> HttpResponse:
     except NotFound as error:
         messages.error(request, str(error.message))
         return redirect("accounts:guest_data")
+    renew_session(request)
     request.session[PROVEN] = [address, int(timezone.now().timestamp()) + PROVEN_SECONDS]
     return redirect("accounts:guest_own_data")
 

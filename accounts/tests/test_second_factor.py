@@ -13,10 +13,11 @@ from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
 from allauth.mfa.totp.internal.auth import TOTP, format_hotp_value, hotp_value
 from django.core.management import CommandError, call_command
 from django.test import Client
+from django.utils import timezone
 from rest_framework.test import APIClient
 
 from accounts import second_factor
-from accounts.models import TokenFamily, User
+from accounts.models import Erasure, TokenFamily, User
 from communications.models import Message
 from foundation.errors import NotAllowed
 from foundation.models import AuditEntry
@@ -79,6 +80,9 @@ def test_staff_without_a_factor_set_one_up_before_they_see_the_admin(client: Cli
     sam = staff(is_superuser=True)
     assert client.get("/admin/bookings/booking/").status_code == 302
     assert log_in(client, sam, "/admin/")["Location"] == "/admin/"
+    assert (
+        client.get("/admin/system/")["Location"] == "/accounts/2fa/totp/activate/?next=%2Fadmin%2Fsystem%2F"
+    )
     led = client.get("/admin/")
     assert led["Location"] == "/accounts/2fa/totp/activate/?next=%2Fadmin%2F"
     page = client.get(led["Location"]).content.decode()
@@ -141,6 +145,21 @@ def test_a_session_that_has_not_shown_the_factor_does_nothing_as_staff(client: C
     assert client.get("/").wsgi_request.user.has_perm("bookings.view_booking")
 
 
+def test_a_session_that_has_not_shown_the_factor_does_not_take_it_away(client: Client) -> None:
+    sam = staff()
+    log_in(client, sam)  # before it was set up, elsewhere
+    with_factor(sam)
+    for name in ("totp/deactivate", "recovery-codes/generate", "recovery-codes", "recovery-codes/download"):
+        for ask in (client.get, client.post):
+            answer = ask(f"/accounts/2fa/{name}/")
+            assert answer.status_code == 302, name
+            assert answer["Location"].startswith("/accounts/2fa/reauthenticate/?next="), name
+    assert Authenticator.objects.filter(user=sam).count() == 2
+    client.post("/accounts/2fa/reauthenticate/", {"code": code()})
+    assert client.post("/accounts/2fa/totp/deactivate/")["Location"] == "/accounts/2fa/"
+    assert not Authenticator.objects.filter(user=sam).exists()
+
+
 def test_customers_are_not_asked_for_what_staff_need(client: Client) -> None:
     ada = User.objects.create_user("ada@example.com", PASSWORD)
     log_in(client, ada)
@@ -162,8 +181,18 @@ def test_what_is_grave_asks_again_who_it_is(client: Client, settings: Any, monke
     assert stale["Location"].startswith("/accounts/2fa/reauthenticate/?next=%2Fadmin%2Faccounts%2Fuser%2F")
     assert not User.objects.get(pk=ben.pk).is_staff
     assert client.get(page).status_code == 200  # reading is no grave act
-    erase = client.get(f"/admin/accounts/user/{ben.pk}/messages/")
-    assert erase["Location"].startswith("/accounts/2fa/reauthenticate/")
+    wish = Erasure.objects.create(emails=["guest@example.com"], asked_at=timezone.now())
+    for erase in (
+        client.get(f"/admin/accounts/user/{ben.pk}/messages/"),
+        client.post(f"/admin/accounts/user/{ben.pk}/personal/export/"),
+        client.post(f"/admin/accounts/user/{ben.pk}/personal/erase/", {"reason": "x", "email": ben.email}),
+        client.post(
+            f"/admin/accounts/erasure/{wish.pk}/carry-out/", {"reason": "x", "email": "guest@example.com"}
+        ),
+    ):
+        assert erase["Location"].startswith("/accounts/2fa/reauthenticate/")
+    assert User.objects.get(pk=ben.pk).is_active
+    assert set(Erasure.objects.values_list("status", flat=True)) == {"asked"}
     monkeypatch.setattr("accounts.second_factor.time.time", lambda: now)
     assert client.post(page, form)["Location"] == "/admin/accounts/user/"
     assert User.objects.get(pk=ben.pk).is_staff
@@ -185,6 +214,32 @@ def test_a_token_of_staff_without_a_code_opens_only_their_own_profile() -> None:
     renewed = APIClient().post("/api/auth/refresh", {"refresh": strong.json()["refresh"]}, format="json")
     assert bearer(renewed).get("/api/payments/transactions").status_code == 200
     assert TokenFamily.objects.filter(second_factor_at__isnull=False).count() == 1
+
+
+def test_guessing_codes_over_the_api_is_stopped_from_wherever_and_whatever_else_succeeds(
+    settings: Any,
+) -> None:
+    settings.RATELIMIT_ENABLE = True
+    sam = with_factor(staff())
+    seen = []
+    for number in range(8):
+        there = {"REMOTE_ADDR": f"198.51.100.{number}"}
+        body = {"email": sam.email, "password": PASSWORD}
+        answer = APIClient().post("/api/auth/token", {**body, "code": "000000"}, format="json", **there)
+        seen.append(answer.status_code)
+        # The right password without a code succeeds, and takes no wrong code back.
+        assert APIClient().post("/api/auth/token", body, format="json", **there).status_code == 200
+    assert seen == [401] * 5 + [429] * 3
+    assert token(sam, code=code()).status_code == 429
+
+
+def test_a_right_code_takes_the_wrong_ones_back(settings: Any) -> None:
+    settings.RATELIMIT_ENABLE = True
+    sam = with_factor(staff())
+    spare = RecoveryCodes(Authenticator.objects.get(user=sam, type="recovery_codes")).get_unused_codes()
+    for number in range(3):
+        assert [token(sam, code="000000").status_code for _try in range(2)] == [401, 401]
+        assert token(sam, code=spare[number]).status_code == 200
 
 
 def test_staff_who_have_no_factor_yet_get_no_further_over_the_api() -> None:
@@ -252,6 +307,16 @@ def test_the_command_line_removes_one_too() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
+def test_nothing_is_taken_from_who_has_none(client: Client) -> None:
+    ada = User.objects.create_user("ada@example.com", PASSWORD)
+    log_in(client, ada)
+    with pytest.raises(CommandError, match="has no second factor"):
+        call_command("reset_second_factor", ada.email, "--reason", "The wrong one")
+    assert client.get("/account").status_code == 200, "still signed in"
+    assert not Message.objects.filter(kind="second_factor_removed").exists()
+    assert not AuditEntry.objects.filter(action="second_factor.reset").exists()
+
+
 def test_turning_it_off_is_told_and_written_down(client: Client) -> None:
     ada = with_factor(User.objects.create_user("ada@example.com", PASSWORD))
     log_in_with_code(client, ada)

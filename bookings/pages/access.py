@@ -6,6 +6,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest
 from django.utils.translation import gettext as _
 
+from accounts.sign_ins import renew_session
 from bookings.models import Booking
 from bookings.services import access
 from foundation.errors import NotAllowed, NotFound
@@ -19,8 +20,7 @@ def remember_guest_booking(request: HttpRequest, reference: str) -> None:
 
     The session gets a new key: whoever planted the old one in this browser is not let in with the guest.
     """
-    if request.session.session_key:
-        request.session.cycle_key()
+    renew_session(request)
     known = [item for item in request.session.get(SESSION_KEY, []) if item != reference]
     request.session[SESSION_KEY] = [reference, *known][:LONGEST_LIST]
 

@@ -460,3 +460,13 @@ def test_error_pages_lead_on(client: Client, product: Product) -> None:
     assert closed.status_code == 403
     assert "This door is closed" in text(closed)
     assert "Find a booking" in text(closed)
+
+
+def test_who_opens_a_guests_link_while_signed_in_stays_in_the_list_of_sign_ins(product: Product) -> None:
+    ben = User.objects.create_user("ben@example.com", "tango-bravo-917")
+    placed = hold_for(product)
+    browser = Client(headers={"User-Agent": "Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0"})
+    browser.post("/accounts/login/", {"login": ben.email, "password": "tango-bravo-917"})
+    assert "Firefox on Linux" in browser.get("/account/sign-ins").content.decode()
+    assert browser.get(f"/b/{placed.booking.reference}/{placed.guest_token}").status_code == 302
+    assert "Firefox on Linux" in browser.get("/account/sign-ins").content.decode()

@@ -24,7 +24,7 @@ from django.utils import timezone
 from communications.campaigns import words
 from communications.campaigns.people import reason_text
 from communications.campaigns.press import Press
-from communications.catalogue import EMERGENCY, KINDS, PROMOTIONAL
+from communications.catalogue import EMERGENCY, KINDS, PROMOTIONAL, SMS
 from communications.models import (
     ALERT_TRANSITIONS,
     CAMPAIGN_TRANSITIONS,
@@ -40,6 +40,7 @@ from communications.rendering import Rendered
 from communications.services import address_news, budget, outages, outbox, quiet, unsubscribe
 from communications.services.consent import allowed_addresses
 from communications.services.handover import Handed, hand_over
+from foundation import features
 from foundation.jobs import defer
 from foundation.transitions import change_status
 
@@ -195,6 +196,8 @@ def _allowed_now(sender: Any, fresh: list[Recipient], *, now: datetime) -> list[
         verdict = verdicts[recipient.channel][recipient.address]
         if not verdict.is_allowed:
             _leave_out(recipient, verdict.reason)
+        elif recipient.channel == SMS and not features.is_on("sms"):
+            _leave_out(recipient, "switched_off")
         elif (
             purpose == PROMOTIONAL and (allowed := quiet.next_allowed(now, timezone=recipient.timezone)) > now
         ):

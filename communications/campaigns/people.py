@@ -28,6 +28,7 @@ REASONS = {
     "no_address": _("They left no address for this channel."),
     "bad_address": _("The address cannot be written to."),
     "stopped": _("The campaign was stopped."),
+    "switched_off": _("Sending SMS is switched off."),
     "quiet_hours": _("It waits for the end of quiet hours."),
     **CONSENT_REASONS,
 }

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from communications import rendering
 from communications.catalogue import EMAIL, KINDS, SMS, site_variables
@@ -15,7 +16,7 @@ from communications.models import Message, MessageTemplate, SmsShare
 from communications.services import budget, wording
 from communications.services.outbox import check_address, queue_message, was_queued
 from communications.services.wording import Draft
-from foundation import audit
+from foundation import audit, features
 from foundation.errors import InvalidInput
 
 
@@ -38,6 +39,8 @@ def send_test(
     """
     to = to.strip()
     check_address(template.channel, to)
+    if template.channel == SMS and not features.is_on("sms"):
+        raise InvalidInput(_("Sending SMS is switched off."))
     kind = KINDS[template.kind]
     if draft is not None:
         try:

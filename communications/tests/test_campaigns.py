@@ -15,8 +15,16 @@ from communications import rendering
 from communications.campaigns import dispatch, people, results, steps, words
 from communications.campaigns.press import Press
 from communications.catalogue import KINDS
-from communications.models import Campaign, CampaignStatus, Message, Outage, OwnWords, Recipient
-from communications.services import outages, outbox, quiet, wording
+from communications.models import (
+    Campaign,
+    CampaignStatus,
+    Message,
+    MessageTemplate,
+    Outage,
+    OwnWords,
+    Recipient,
+)
+from communications.services import outages, outbox, quiet, trial, wording
 from communications.services.wording import Draft
 from communications.tests.crowd import (
     NOON,
@@ -30,6 +38,8 @@ from communications.tests.crowd import (
     scheduled,
     withdrawn,
 )
+from foundation import overrides
+from foundation.errors import InvalidInput
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -320,6 +330,27 @@ def test_one_channels_outage_does_not_hold_the_other(wire: Any) -> None:
     assert campaign.status == CampaignStatus.SENDING  # somebody still waits
     run_out(campaign, now=again)
     assert [message["To"] for message in wire.received[7:]] == ["+447700900123"]
+
+
+def test_no_sms_is_sent_while_sms_is_switched_off(wire: Any) -> None:
+    campaign = prepared(by_sms=True)
+    Recipient.objects.filter(channel="sms").delete()
+    Recipient.objects.create(
+        campaign=campaign, channel="sms", address="+447700900123", language="en", timezone="Europe/London"
+    )
+    consenting(*Crowd.addresses, "+447700900123")
+    overrides.choose("feature:sms", False, default=True, by=None, reason="a test")
+    run_out(campaign)
+    assert receivers(wire) == Counter(Crowd.addresses)
+    left = Recipient.objects.get(channel="sms")
+    assert (left.state, people.reason_text(left.reason)) == ("skipped", "Sending SMS is switched off.")
+
+
+def test_a_template_is_not_tried_by_sms_while_sms_is_switched_off(wire: Any) -> None:
+    overrides.choose("feature:sms", False, default=True, by=None, reason="a test")
+    template = MessageTemplate.objects.filter(channel="sms").first()
+    with pytest.raises(InvalidInput, match="switched off"):
+        trial.send_test(template, to="+447700900123", by=None, now=NOON)
 
 
 def test_a_wait_that_a_provider_names_is_kept(wire: Any) -> None:

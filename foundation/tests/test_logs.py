@@ -40,6 +40,7 @@ CANARIES = [
     ("key SG.abcdef.ghijkl refused", "ghijkl", "refused"),
     ("token eyJhbGciOiJIUzI1NiJ9.eyJ1c2VyIjoxfQ.c2lnbmF0dXJl end", "eyJ1c2VyIjoxfQ", "end"),
     ("/b/AP-7F3K2Q/mzxw6ytboi2dgnjsgy3tqojqge HTTP", "mzxw6ytboi", "AP-7F3K2Q"),
+    ("Server Error: /your-data/WzEyLCJhYm:1xWdqy:Qu-FHC7E asked", "Qu-FHC7E", "asked"),
     ("/accounts/password/reset/key/1-cf3s2a-8d7e/ asked", "cf3s2a", "asked"),
     ("postgres://parking:hunter2@db:5432/parking", "hunter2", "db:5432"),
     ('null value\nDETAIL:  Failing row contains (Ada, AB12CDE).\nmore', "AB12CDE", "more"),

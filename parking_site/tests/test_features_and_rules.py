@@ -59,7 +59,7 @@ HIDDEN = {
         "GET /account/payment-methods", "GET /account/payment-methods/add", "GET /api/payments/methods", "POST /api/payments/save-method",
         "POST /pay/AP-222222/charge", "POST /pay/AP-222222/keep",
     ],
-    "amendments": ["GET /bookings/AP-222222/change", "POST /bookings/AP-222222/change/withdraw", "POST /api/bookings/AP-222222/amend"],
+    "amendments": ["GET /bookings/AP-222222/change", "POST /api/bookings/AP-222222/amend"],
     "sign_up": ["GET /accounts/signup/", "POST /api/auth/register"],
     "sms": ["POST /api/communication/send-sms"],
     "campaigns": ["GET /admin/communications/campaign/", "GET /admin/communications/campaign/add/"],
@@ -214,6 +214,7 @@ def test_a_rule_is_changed_with_preview_reason_and_bounds_and_goes_back(sam: Use
         {"value": "ten", "reason": "x"},
         {"value": "20", "reason": " "},
         {"value": "9" * 30, "reason": "x"},
+        {"value": "000000019999999", "reason": "x"},
     ):
         assert client.post(page, bad).status_code == 400
     shown = client.post(page, {"value": "20", "reason": "Busy season"}).content.decode()
@@ -271,3 +272,16 @@ def test_defaults_out_of_range_are_named_at_start(settings: Any) -> None:
         "HOLD_LIFETIME_MINUTES",
         "REMINDER_HOURS",
     }
+
+
+def test_limits_that_cannot_be_read_are_named_at_start(settings: Any) -> None:
+    settings.RATE_LIMITS = {
+        "token": ["60/m"],
+        "register": ["x", "5/h"],
+        "quotes": ["240/m", "0/m"],
+        "bookings": ["60/5m", "20/m"],
+    }
+    settings.CARD_DECLINE_MINUTES, settings.RECENT_SIGN_IN_MINUTES = 0, -5
+    assert {str(one.msg).split()[0] for one in business_rules_are_readable(None)} == {
+        "RATE_LIMIT_TOKEN", "RATE_LIMIT_REGISTER", "RATE_LIMIT_QUOTES", "CARD_DECLINE_MINUTES", "RECENT_SIGN_IN_MINUTES",
+    }  # fmt: skip

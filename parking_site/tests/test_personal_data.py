@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import threading
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -427,6 +429,67 @@ def test_a_guest_proves_the_address_by_a_letter_and_then_takes_the_data_and_is_f
     assert browser.get(link).headers["Location"] == ask, "the link opens nothing any more"
 
 
+def test_a_guest_who_has_an_account_is_forgotten_with_it_and_not_without(
+    sandbox: Any, ada: User, sam: User
+) -> None:
+    product = make_product(capacity=9)
+    coming = stay(product, user=ada)
+    cancelled_hold(stay(product, user=None, days_ahead=20))
+    told = Message.objects.create(
+        kind="welcome", channel="email", to=EMAIL, user=ada, dedupe_key="w", variables={"customer_name": NAME}
+    )
+    with pytest.raises(persons.StillOpen, match="has an account"):
+        erase(None, by=sam)
+    told.refresh_from_db()
+    assert (told.to, coming.driver_email) == (EMAIL, EMAIL)
+    # Somebody signed up with it who never proved it.
+    EmailAddress.objects.filter(user=ada).update(verified=False)
+    assert persons.open_matters(persons.guest(EMAIL), now=timezone.now()) == []
+
+
+def test_a_guests_link_proves_the_address_that_the_letter_went_to_and_no_other(sandbox: Any) -> None:
+    mine = stay(make_product(capacity=9), user=None, email="mallory@example.com")
+    browser = Client()
+    browser.post(reverse("accounts:guest_data"), {"email": "mallory@example.com"})
+    letter = Message.objects.get(kind="your_data")
+    link = letter.variables["data_url"].removeprefix(django_settings.SITE_URL)
+    Booking.objects.filter(pk=mine.pk).update(driver_email=EMAIL)  # staff were talked into it
+    assert browser.get(link).headers["Location"] == reverse("accounts:guest_data")
+    assert browser.get(reverse("accounts:guest_own_data")).status_code == 302
+
+
+def test_a_session_that_was_planted_is_not_proven_with_the_guest(sandbox: Any) -> None:
+    product = make_product(capacity=9)
+    stay(product, user=None)
+    browser, planted = Client(), Client()
+    browser.post(reverse("accounts:guest_data"), {"email": EMAIL})
+    link = Message.objects.get(kind="your_data").variables["data_url"].removeprefix(django_settings.SITE_URL)
+    browser.get(link[:-3] + "aaa")  # a message in the session: it has a key
+    planted.cookies[django_settings.SESSION_COOKIE_NAME] = browser.cookies[
+        django_settings.SESSION_COOKIE_NAME
+    ].value
+    browser.get(link)
+    assert browser.get(reverse("accounts:guest_own_data")).status_code == 200
+    assert planted.get(reverse("accounts:guest_own_data")).status_code == 302
+
+
+def test_a_guest_who_presses_twice_at_once_asks_once(sandbox: Any, monkeypatch: Any) -> None:
+    cancelled_hold(stay(make_product(capacity=9), user=None))
+    looked = persons.open_erasure
+    monkeypatch.setattr(persons, "open_erasure", lambda person: (looked(person), time.sleep(0.4))[0])
+
+    def press() -> None:
+        persons.ask(persons.guest(EMAIL), now=timezone.now())
+        connection.close()
+
+    both = [threading.Thread(target=press) for _press in range(2)]
+    for one in both:
+        one.start()
+    for one in both:
+        one.join()
+    assert Erasure.objects.filter(status="asked").count() == 1
+
+
 def cancelled_hold(booking: Booking) -> None:
     now = timezone.now()
     cancel(
@@ -447,6 +510,15 @@ def test_the_command_does_both_and_says_what_is_missing(
         call_command("person", EMAIL, "--erase")
     call_command("person", EMAIL, "--erase", "--reason", "They asked by letter")
     assert "Erased" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("typed", ["", " ", "ada", "canary.adda@example.com"])
+def test_the_command_does_nothing_for_what_names_nobody(ada: User, typed: str) -> None:
+    for more in ((), ("--erase", "--reason", "They asked by letter")):
+        with pytest.raises(CommandError, match=r"not an e-mail address|Nothing is kept"):
+            call_command("person", typed, *more)
+    assert not Erasure.objects.exists()
+    assert not AuditEntry.objects.filter(action__in=("person_exported", "erasure_begun")).exists()
 
 
 # --- Every field has somebody who answers for it ----------------------------------------------------------------------

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
+from django.core.validators import validate_email
 from django.utils import timezone
 
 from accounts import persons
@@ -23,8 +25,15 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         email, now = options["email"].strip().lower(), timezone.now()
+        try:
+            validate_email(email)
+        except ValidationError as error:
+            raise CommandError(f"“{email[:80]}” is not an e-mail address.") from error
         user = User.objects.filter(email__iexact=email).first()
         person = persons.person_of(user) if user else persons.guest(email)
+        found = persons.export(person, now=now)
+        if user is None and not any(kept for name, kept in found.items() if name not in ("about", "person")):
+            raise CommandError(f"Nothing is kept about {email}. Is it the address that the person used here?")
         try:
             if options["erase"]:
                 row = persons.begin(person, by=None, reason=options["reason"], now=now)
@@ -37,4 +46,4 @@ class Command(BaseCommand):
         except DomainError as error:
             raise CommandError(str(error.message)) from error
         persons.note_export(person, by=None, now=now)
-        self.stdout.write(json.dumps(persons.export(person, now=now), ensure_ascii=False, indent=2))
+        self.stdout.write(json.dumps(found, ensure_ascii=False, indent=2))
