@@ -73,6 +73,14 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 # --- The databases --------------------------------------------------------------------------------
 
 
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print the sizes that tests recorded, such as how many doors were tried by how many people."""
+    for report in (*terminalreporter.stats.get("passed", ()), *terminalreporter.stats.get("failed", ())):
+        for name, value in report.user_properties if report.when == "call" else ():
+            if name == "size":
+                terminalreporter.write_line(value)
+
+
 def _schema_fingerprint() -> str:
     """Names the template: another migration, another package or another snapshot makes another template."""
     digest = hashlib.sha256()

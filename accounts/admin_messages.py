@@ -84,20 +84,19 @@ class PersonsMessages:
         may = request.user.has_perm(EXPORT) or request.user.has_perm(ERASE)
         return super().get_actions_detail(request, object_id) if may else []  # type: ignore[misc]
 
-    @action(description=_("Messages…"), url_path="messages-page", icon="folder_shared")
+    @action(permissions=["view"], description=_("Messages…"), url_path="messages-page", icon="folder_shared")
     def messages_action(self, request: HttpRequest, object_id: str) -> HttpResponseRedirect:
-        return HttpResponseRedirect(reverse("admin:accounts_user_messages", args=[object_id]))
+        user = self._person(request, object_id)
+        return HttpResponseRedirect(reverse("admin:accounts_user_messages", args=[user.pk]))
 
     def messages_view(self, request: HttpRequest, pk: str) -> HttpResponseBase:
         """Offer both."""
-        user = self._person(request, pk)
-        self._demand(request, user, EXPORT, ERASE)
+        user = self._person(request, pk, EXPORT, ERASE)
         return self._page(request, user)
 
     def export_view(self, request: HttpRequest, pk: str) -> HttpResponseBase:
         """Download everything that is kept of messages to and from the person. In the audit log."""
-        user = self._person(request, pk)
-        self._demand(request, user, EXPORT)
+        user = self._person(request, pk, EXPORT)
         form = ExportForm(request.POST or None)
         if request.method != "POST" or not form.is_valid():
             return HttpResponseRedirect(reverse("admin:accounts_user_messages", args=[user.pk]))
@@ -121,8 +120,7 @@ class PersonsMessages:
 
     def erase_view(self, request: HttpRequest, pk: str) -> HttpResponseBase:
         """Erase, once the reason and the address are given."""
-        user = self._person(request, pk)
-        self._demand(request, user, ERASE)
+        user = self._person(request, pk, ERASE)
         page = reverse("admin:accounts_user_messages", args=[user.pk])
         if request.method != "POST":
             return HttpResponseRedirect(page)
@@ -145,22 +143,25 @@ class PersonsMessages:
         self.message_user(request, told % {"count": count}, messages.SUCCESS)
         return HttpResponseRedirect(reverse("admin:accounts_user_change", args=[user.pk]))
 
-    def _demand(self, request: HttpRequest, user: Any, *permissions: str) -> None:
-        """Raise PermissionDenied without any of them, and note the attempt; then ask who it is if that was long ago."""
-        if not any(request.user.has_perm(permission) for permission in permissions):
+    def _person(self, request: HttpRequest, pk: str, *permissions: str) -> Any:
+        """Return whom the page is about.
+
+        Without any of the permissions it raises PermissionDenied, whether there is such a person or not, and notes the attempt; with
+        one it asks who it is if that was long ago.
+        """
+        user = self.get_object(request, pk)
+        if permissions and not any(request.user.has_perm(permission) for permission in permissions):
             audit.record(
                 actor=request.user,
                 action="messages.denied",
-                subject=subject_of(user),
+                subject=subject_of(user) if user else "user:?",
                 data={"needs": list(permissions)},
             )
             raise PermissionDenied
-        demand_recent_sign_in(request)
-
-    def _person(self, request: HttpRequest, pk: str) -> Any:
-        user = self.get_object(request, pk)
         if user is None:
             raise Http404
+        if permissions:
+            demand_recent_sign_in(request)
         return user
 
     def _page(

@@ -47,22 +47,23 @@ class WholePerson:
         ]
         return [*pages, *super().get_urls()]  # type: ignore[misc]
 
-    @action(description=_("Personal data…"), url_path="personal-page", icon="badge")
+    @action(permissions=["view"], description=_("Personal data…"), url_path="personal-page", icon="badge")
     def personal_action(self, request: HttpRequest, object_id: str) -> HttpResponseRedirect:
-        return HttpResponseRedirect(reverse("admin:accounts_user_personal", args=[object_id]))
+        user = self._someone(request, object_id)
+        return HttpResponseRedirect(reverse("admin:accounts_user_personal", args=[user.pk]))
 
     def personal_view(self, request: HttpRequest, pk: str) -> HttpResponseBase:
         """Offer both."""
-        user = self._someone(request, pk)
         if not request.user.has_perm(EXPORT) and not request.user.has_perm(ERASE):
             raise PermissionDenied
+        user = self._someone(request, pk)
         return self._personal_page(request, user)
 
     def personal_export_view(self, request: HttpRequest, pk: str) -> HttpResponseBase:
         """Download everything that is kept about the person. In the audit log."""
-        user = self._someone(request, pk)
         if not request.user.has_perm(EXPORT):
             raise PermissionDenied
+        user = self._someone(request, pk)
         if request.method != "POST":
             return HttpResponseRedirect(reverse("admin:accounts_user_personal", args=[user.pk]))
         demand_recent_sign_in(request)
@@ -70,9 +71,9 @@ class WholePerson:
 
     def personal_erase_view(self, request: HttpRequest, pk: str) -> HttpResponseBase:
         """Close the account and begin the erasure, once the reason and the address are given."""
-        user = self._someone(request, pk)
         if not request.user.has_perm(ERASE):
             raise PermissionDenied
+        user = self._someone(request, pk)
         page = reverse("admin:accounts_user_personal", args=[user.pk])
         if request.method != "POST":
             return HttpResponseRedirect(page)
@@ -167,23 +168,27 @@ class ErasureAdmin(ReadOnlyAdmin):
         return [page, *super().get_urls()]
 
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> Any:
-        is_open = Erasure.objects.filter(pk=object_id, status=Erasure.Status.ASKED).exists()
-        return (
-            super().get_actions_detail(request, object_id) if is_open and request.user.has_perm(ERASE) else []
-        )
+        found = self.get_object(request, object_id)  # None for what is no id at all
+        may = found is not None and found.status == Erasure.Status.ASKED and request.user.has_perm(ERASE)
+        return super().get_actions_detail(request, object_id) if may else []
 
-    @action(description=_("Carry out…"), url_path="carry-out-page", icon="delete_forever")
+    @action(
+        permissions=["view"], description=_("Carry out…"), url_path="carry-out-page", icon="delete_forever"
+    )
     def carry_out_action(self, request: HttpRequest, object_id: str) -> HttpResponseRedirect:
-        return HttpResponseRedirect(reverse("admin:accounts_erasure_carry_out", args=[object_id]))
+        found = self.get_object(request, object_id)
+        if found is None:
+            raise Http404
+        return HttpResponseRedirect(reverse("admin:accounts_erasure_carry_out", args=[found.pk]))
 
     def carry_out_view(self, request: HttpRequest, pk: Any) -> HttpResponseBase:
         """Show what stands in the way; a post with the reason and the address begins."""
-        row = Erasure.objects.select_related("user").filter(pk=pk).first()
-        if row is None or not self.has_view_permission(request, row):
-            raise Http404
-        if not request.user.has_perm(ERASE):
+        if not self.has_view_permission(request) or not request.user.has_perm(ERASE):
             raise PermissionDenied
         demand_recent_sign_in(request)
+        row = Erasure.objects.select_related("user").filter(pk=pk).first()
+        if row is None:
+            raise Http404
         back = reverse("admin:accounts_erasure_change", args=[row.pk])
         if row.status != Erasure.Status.ASKED or not row.emails:
             return HttpResponseRedirect(back)

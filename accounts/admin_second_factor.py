@@ -39,13 +39,22 @@ class PersonsSecondFactor:
 
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> Any:
         found = super().get_actions_detail(request, object_id)  # type: ignore[misc]
-        if request.user.is_superuser and str(request.user.pk) != str(object_id) and _since(object_id):
+        user = self.get_object(request, object_id)  # None for what is no id at all
+        if request.user.is_superuser and user is not None and user != request.user and _since(user.pk):
             return found
         return [one for one in found if not one.action_name.endswith("second_factor_action")]
 
-    @action(description=_("Second factor: remove…"), url_path="second-factor-page", icon="phonelink_lock")
+    @action(
+        permissions=["view"],
+        description=_("Second factor: remove…"),
+        url_path="second-factor-page",
+        icon="phonelink_lock",
+    )
     def second_factor_action(self, request: HttpRequest, object_id: str) -> HttpResponseRedirect:
-        return HttpResponseRedirect(reverse("admin:accounts_user_second_factor", args=[object_id]))
+        user = self.get_object(request, object_id)
+        if user is None:
+            raise Http404
+        return HttpResponseRedirect(reverse("admin:accounts_user_second_factor", args=[user.pk]))
 
     def second_factor_since(self, user: Any) -> str:
         since = _since(user.pk) if user.pk else None
@@ -56,11 +65,12 @@ class PersonsSecondFactor:
     def second_factor_view(self, request: HttpRequest, pk: str) -> HttpResponse:
         """Say what it means, ask why, and do it. For another superuser's eyes only."""
         user = self.get_object(request, pk)
+        if not request.user.is_superuser or request.user == user:
+            subject = subject_of(user) if user else "user:?"
+            audit.record(actor=request.user, action="second_factor.reset.denied", subject=subject)
+            raise PermissionDenied(_("Only another administrator can do this."))
         if user is None:
             raise Http404
-        if not request.user.is_superuser or request.user.pk == user.pk:
-            audit.record(actor=request.user, action="second_factor.reset.denied", subject=subject_of(user))
-            raise PermissionDenied(_("Only another administrator can do this."))
         second_factor.demand_recent_sign_in(request)
         page = reverse("admin:accounts_user_change", args=[user.pk])
         since = _since(user.pk)

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.models import LogEntry
-from django.core.exceptions import ValidationError
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import DataError, IntegrityError, models
 from django.http import HttpRequest, HttpResponseRedirect
 from django.utils import formats
@@ -95,6 +95,14 @@ class SteadyList:
             logger.warning("A staff list was asked for with %s", list(request.GET), exc_info=True)
             messages.warning(request, _("That filter cannot be used. Here is the whole list."))
             return HttpResponseRedirect(request.path)
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> Any:
+        """Refuse who may not look before looking: Django's own page tells such a person whether the row exists."""
+        if not self.has_view_or_change_permission(request):  # type: ignore[attr-defined]  # ModelAdmin's
+            raise PermissionDenied
+        return super().history_view(request, object_id, extra_context)  # type: ignore[misc]
 
 
 class AuditedAdmin(SteadyList, ModelAdmin):

@@ -84,7 +84,7 @@ class ChoiceAdmin(ReadOnlyAdmin):
 
     def get_urls(self) -> list[Any]:
         page = path(
-            "<str:kind>/<str:name>/",
+            "choose/<str:kind>/<str:name>/",  # without the word it would take the place of <id>/change/ and the like
             self.admin_site.admin_view(self.choose_view),
             name="foundation_choice_choose",
         )
@@ -97,7 +97,9 @@ class ChoiceAdmin(ReadOnlyAdmin):
         """First a preview of what it means, then the same again with a confirmation writes it."""
         rule = rules.RULES.get(name) if kind == "rule" else None
         feature = features.FEATURES.get(name) if kind == "feature" else None
-        if (rule is None and feature is None) or not self.has_view_permission(request):
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        if rule is None and feature is None:
             raise Http404
         if not request.user.has_perm(RULE if rule else FEATURE):
             raise PermissionDenied

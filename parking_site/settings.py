@@ -7,6 +7,7 @@ built-in sandbox; in production `parking_site.checks` refuses to start on such d
 import warnings
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import environ
 from csp.constants import NONCE, NONE, SELF
@@ -18,7 +19,21 @@ from foundation.logs import logging_settings
 from parking_site.supervisor import ports_of_demo
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-env = environ.Env()
+
+
+class Env(environ.Env):
+    """The environment, which says in one line what is wrong with a value that cannot be read."""
+
+    def get_value(self, var: str, *arguments: Any, **options: Any) -> Any:
+        try:
+            return super().get_value(var, *arguments, **options)
+        except ValueError:
+            raise ImproperlyConfigured(
+                f'{var} is "{self.ENVIRON.get(var, "")[:40]}", which is no number. .env.production.example shows how it is written.'
+            ) from None
+
+
+env = Env()
 if env.bool("READ_DOT_ENV", default=True) and (BASE_DIR / ".env").exists():
     environ.Env.read_env(BASE_DIR / ".env")
 

@@ -178,6 +178,8 @@ class EmergencyAlertAdmin(ReadOnlyAdmin):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
         alert = self.get_object(request, object_id)
         if alert is None:
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
@@ -351,13 +353,13 @@ class EmergencyAlertAdmin(ReadOnlyAdmin):
         )
 
     def _found(self, request: HttpRequest, pk: int) -> EmergencyAlert:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
         alert = (
             EmergencyAlert.objects.select_related("created_by").filter(pk=pk).first() if pk < 2**63 else None
         )
         if alert is None:
             raise Http404
-        if not self.has_view_permission(request, alert):
-            raise PermissionDenied
         return alert
 
     def _render(self, request: HttpRequest, template: str, *, status: int = 200, **more: Any) -> HttpResponse:

@@ -64,13 +64,16 @@ class SmsBreakerAdmin(ReadOnlyAdmin):
         return [reset, *super().get_urls()]
 
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> Any:
-        found = SmsBreaker.objects.filter(pk=object_id, reset_at=None).exists()
-        may = found and request.user.has_perm(RESET_PERMISSION)
+        found = self.get_object(request, object_id)  # None for what is no id at all
+        may = found is not None and found.reset_at is None and request.user.has_perm(RESET_PERMISSION)
         return super().get_actions_detail(request, object_id) if may else []
 
-    @action(description=_("Let it go…"), url_path="reset-form", icon="lock_open")
+    @action(permissions=["view"], description=_("Let it go…"), url_path="reset-form", icon="lock_open")
     def reset_action(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return HttpResponseRedirect(reverse("admin:communications_smsbreaker_reset", args=[object_id]))
+        found = self.get_object(request, object_id)
+        if found is None:
+            raise Http404
+        return HttpResponseRedirect(reverse("admin:communications_smsbreaker_reset", args=[found.pk]))
 
     def reset_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Say what letting go means, ask why, and do it once."""

@@ -272,11 +272,11 @@ class CampaignAdmin(AuditedAdmin):
         ]
 
     def _found(self, request: HttpRequest, pk: int) -> Campaign:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
         campaign = Campaign.objects.filter(pk=pk).first() if pk < 2**63 else None
         if campaign is None:
             raise Http404
-        if not self.has_view_permission(request, campaign):
-            raise PermissionDenied
         return campaign
 
     def _demand_run(self, request: HttpRequest, campaign: Campaign, attempted: str) -> None:
@@ -294,6 +294,8 @@ class CampaignAdmin(AuditedAdmin):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
         campaign = self.get_object(request, object_id)
         if campaign is not None and campaign.status != CampaignStatus.DRAFT:
             return HttpResponseRedirect(page_of(campaign))

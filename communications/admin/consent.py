@@ -86,13 +86,16 @@ class SuppressionAdmin(ByAddress):
         return [lift, *super().get_urls()]
 
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> Any:
-        found = Suppression.objects.filter(pk=object_id, lifted_at=None).exists()
-        may = found and request.user.has_perm(LIFT_PERMISSION)
+        found = self.get_object(request, object_id)  # None for what is no id at all
+        may = found is not None and found.lifted_at is None and request.user.has_perm(LIFT_PERMISSION)
         return super().get_actions_detail(request, object_id) if may else []
 
-    @action(description=_("Lift it…"), url_path="lift-form", icon="lock_open")
+    @action(permissions=["view"], description=_("Lift it…"), url_path="lift-form", icon="lock_open")
     def lift_action(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return HttpResponseRedirect(reverse("admin:communications_suppression_lift", args=[object_id]))
+        found = self.get_object(request, object_id)
+        if found is None:
+            raise Http404
+        return HttpResponseRedirect(reverse("admin:communications_suppression_lift", args=[found.pk]))
 
     def lift_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Say what lifting means, ask why, and do it once."""

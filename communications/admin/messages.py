@@ -9,7 +9,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
@@ -228,9 +228,12 @@ class MessageAdmin(SteadyList, ModelAdmin):
             return []
         return super().get_actions_detail(request, object_id)
 
-    @action(description=_("Send again…"), url_path="take-up-form", icon="replay")
+    @action(permissions=["view"], description=_("Send again…"), url_path="take-up-form", icon="replay")
     def take_up_action(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return HttpResponseRedirect(reverse("admin:communications_message_take_up", args=[object_id]))
+        found = self.get_object(request, object_id)
+        if found is None:
+            raise Http404
+        return HttpResponseRedirect(reverse("admin:communications_message_take_up", args=[found.pk]))
 
     def take_up_view(self, request: HttpRequest, message_id: Any) -> HttpResponse:
         """Send one message again, to a corrected address where the first was wrong, or say that nothing more is to be done."""

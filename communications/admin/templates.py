@@ -30,7 +30,7 @@ from communications.models import Channel, MessageTemplate, TemplateVersion
 from communications.services import trial, wording
 from communications.services.wording import Draft, SavedMeanwhile
 from communications.words import languages
-from foundation.admin import ReasonForm
+from foundation.admin import ReasonForm, SteadyList
 from foundation.errors import DomainError
 from foundation.languages import language_name
 
@@ -157,7 +157,7 @@ class TestForm(forms.Form):
 
 
 @admin.register(MessageTemplate)
-class MessageTemplateAdmin(ModelAdmin):
+class MessageTemplateAdmin(SteadyList, ModelAdmin):
     """The words of each message. Each saving is a new version with who and when; what they will look like stands beside."""
 
     form = WordsForm
@@ -259,10 +259,13 @@ class MessageTemplateAdmin(ModelAdmin):
             '<details class="ops-more"><summary>{}</summary>{}</details>', _("What may be filled in"), listed
         )
 
-    @action(description=_("Versions"), url_path="versions-list", icon="history")
+    @action(permissions=["view"], description=_("Versions"), url_path="versions-list", icon="history")
     def versions_action(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        template = self.get_object(request, object_id)
+        if template is None:
+            raise Http404
         return HttpResponseRedirect(
-            reverse("admin:communications_messagetemplate_versions", args=[object_id])
+            reverse("admin:communications_messagetemplate_versions", args=[template.pk])
         )
 
     def get_urls(self) -> list[Any]:
@@ -286,12 +289,12 @@ class MessageTemplateAdmin(ModelAdmin):
         return [*pages, back, *super().get_urls()]
 
     def _found(self, request: HttpRequest, pk: int, *, to_change: bool = False) -> MessageTemplate:
+        may = self.has_change_permission if to_change else self.has_view_permission
+        if not may(request):
+            raise PermissionDenied
         template: MessageTemplate | None = self.get_object(request, str(pk))
         if template is None:
             raise Http404
-        may = self.has_change_permission if to_change else self.has_view_permission
-        if not may(request, template):
-            raise PermissionDenied
         return template
 
     def preview_view(self, request: HttpRequest, pk: int) -> HttpResponse:

@@ -171,19 +171,19 @@ class DisputeAdmin(ReadOnlyAdmin):
             if all(fit or not one.action_name.endswith(name) for name, fit in fits.items())
         ]
 
-    @action(description=_("Answer…"), url_path="answer-form", icon="gavel")
+    @action(permissions=["view"], description=_("Answer…"), url_path="answer-form", icon="gavel")
     def answer_action(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return HttpResponseRedirect(
             reverse("admin:payments_dispute_answer", args=[self._found(request, object_id).pk])
         )
 
-    @action(description=_("Accept..."), url_path="accept-now", icon="handshake")
+    @action(permissions=["view"], description=_("Accept..."), url_path="accept-now", icon="handshake")
     def accept_action(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return HttpResponseRedirect(
             reverse("admin:payments_dispute_accept", args=[self._found(request, object_id).pk])
         )
 
-    @action(description=_("Evidence pack"), url_path="pack", icon="picture_as_pdf")
+    @action(permissions=["view"], description=_("Evidence pack"), url_path="pack", icon="picture_as_pdf")
     def pack_action(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return HttpResponseRedirect(
             reverse("admin:payments_dispute_pack", args=[self._found(request, object_id).pk])
@@ -235,6 +235,8 @@ class DisputeAdmin(ReadOnlyAdmin):
 
     def accept_view(self, request: HttpRequest, dispute_id: Any) -> HttpResponse:
         """Show what giving in means, ask why, and record it once for the worker to tell the provider; above the limit for a second person."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
         dispute = self._found(request, str(dispute_id))
         if dispute.waits_for_approval:
             return self._decide_view(request, dispute)

@@ -100,7 +100,7 @@ class LedgerTransactionAdmin(ReadOnlyAdmin):
         )
         return [export, *super().get_urls()]
 
-    @action(description=_("Export as CSV…"), url_path="export-form", icon="download")
+    @action(permissions=["view"], description=_("Export as CSV…"), url_path="export-form", icon="download")
     def export_action(self, request: HttpRequest) -> HttpResponse:
         return HttpResponseRedirect(reverse("admin:payments_ledgertransaction_export"))
 

@@ -186,7 +186,7 @@ class PaymentAdmin(ReadOnlyAdmin):
             return offered
         return [one for one in offered if "refund_action" not in one.action_name]
 
-    @action(description=_("Refund…"), url_path="refund-form", icon="currency_exchange")
+    @action(permissions=["view"], description=_("Refund…"), url_path="refund-form", icon="currency_exchange")
     def refund_action(self, request: HttpRequest, object_id: str) -> HttpResponse:
         payment = self.get_object(request, object_id)
         if payment is None:

@@ -237,31 +237,42 @@ class BreakAdmin(ReadOnlyAdmin):
             raise Http404
         return HttpResponseRedirect(reverse(f"admin:payments_break_{name}", args=[found.pk]))
 
-    @action(description=_("Look again…"), url_path="look-form", icon="search")
+    @action(permissions=["view"], description=_("Look again…"), url_path="look-form", icon="search")
     def look_action(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return self._to("look", request, object_id)
 
-    @action(description=_("Refund at the provider…"), url_path="refund-form", icon="currency_exchange")
+    @action(
+        permissions=["view"],
+        description=_("Refund at the provider…"),
+        url_path="refund-form",
+        icon="currency_exchange",
+    )
     def refund_action(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return self._to("refund", request, object_id)
 
-    @action(description=_("Approve the refund…"), url_path="approve-form", icon="verified")
+    @action(
+        permissions=["view"], description=_("Approve the refund…"), url_path="approve-form", icon="verified"
+    )
     def approve_action(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return self._to("approve", request, object_id)
 
-    @action(description=_("Do not send the refund…"), url_path="reject-form", icon="cancel")
+    @action(
+        permissions=["view"], description=_("Do not send the refund…"), url_path="reject-form", icon="cancel"
+    )
     def reject_action(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return self._to("reject", request, object_id)
 
-    @action(description=_("It is not ours…"), url_path="not-ours-form", icon="block")
+    @action(permissions=["view"], description=_("It is not ours…"), url_path="not-ours-form", icon="block")
     def not_ours_action(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return self._to("not_ours", request, object_id)
 
-    @action(description=_("Confirm by hand…"), url_path="confirm-form", icon="fact_check")
+    @action(
+        permissions=["view"], description=_("Confirm by hand…"), url_path="confirm-form", icon="fact_check"
+    )
     def confirm_action(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return self._to("confirm", request, object_id)
 
-    @action(description=_("Resolve…"), url_path="resolve-form", icon="rule")
+    @action(permissions=["view"], description=_("Resolve…"), url_path="resolve-form", icon="rule")
     def resolve_action(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return self._to("resolve", request, object_id)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -119,11 +120,15 @@ class RefundAdmin(ReadOnlyAdmin):
             if any(name in one.action_name for name in may)
         ]
 
-    @action(description=_("Approve or reject…"), url_path="decide-form", icon="how_to_reg")
+    @action(
+        permissions=["view"], description=_("Approve or reject…"), url_path="decide-form", icon="how_to_reg"
+    )
     def decide_action(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return self._to("payments_refund_decide", request, object_id)
 
-    @action(description=_("Send again or settle…"), url_path="take-up-form", icon="replay")
+    @action(
+        permissions=["view"], description=_("Send again or settle…"), url_path="take-up-form", icon="replay"
+    )
     def take_up_action(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return self._to("payments_refund_take_up", request, object_id)
 
@@ -233,6 +238,8 @@ class RefundAdmin(ReadOnlyAdmin):
         )
 
     def _found(self, request: HttpRequest, refund_id: Any) -> Refund:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
         refund = self.get_object(request, str(refund_id))
         if refund is None:
             raise Http404

@@ -80,7 +80,7 @@ class ReconciliationRunAdmin(ReadOnlyAdmin):
     def get_actions_list(self, request: HttpRequest) -> Any:
         return super().get_actions_list(request) if request.user.has_perm(START_PERMISSION) else []
 
-    @action(description=_("Reconcile now…"), url_path="start-form", icon="sync")
+    @action(permissions=["view"], description=_("Reconcile now…"), url_path="start-form", icon="sync")
     def start_action(self, request: HttpRequest) -> HttpResponse:
         return HttpResponseRedirect(reverse("admin:payments_reconciliationrun_start"))
 
