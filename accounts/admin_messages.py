@@ -19,7 +19,7 @@ from unfold.decorators import action
 from accounts.second_factor import demand_recent_sign_in
 from communications.services import person
 from foundation import audit
-from foundation.admin import ReasonForm, subject_of
+from foundation.admin import ReasonForm, subject_of, to_page
 
 EXPORT, ERASE = "communications.export_person", "communications.erase_person"
 FILES = {
@@ -86,7 +86,7 @@ class PersonsMessages:
 
     @action(description=_("Messages: hand over or erase…"), url_path="messages-page", icon="folder_shared")
     def messages_action(self, request: HttpRequest, object_id: str) -> HttpResponseRedirect:
-        return HttpResponseRedirect(reverse("admin:accounts_user_messages", args=[object_id]))
+        return to_page("accounts_user_messages", object_id)
 
     def messages_view(self, request: HttpRequest, pk: str) -> HttpResponseBase:
         """Offer both."""

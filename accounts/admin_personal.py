@@ -17,7 +17,7 @@ from unfold.decorators import action
 from accounts import persons
 from accounts.admin_messages import ERASE, EXPORT, EraseForm
 from accounts.models import Erasure
-from foundation.admin import ReadOnlyAdmin
+from foundation.admin import ReadOnlyAdmin, row_named, to_page
 from foundation.errors import DomainError
 from foundation.personal import Person
 
@@ -48,7 +48,7 @@ class WholePerson:
 
     @action(description=_("Personal data: hand over or erase…"), url_path="personal-page", icon="badge")
     def personal_action(self, request: HttpRequest, object_id: str) -> HttpResponseRedirect:
-        return HttpResponseRedirect(reverse("admin:accounts_user_personal", args=[object_id]))
+        return to_page("accounts_user_personal", object_id)
 
     def personal_view(self, request: HttpRequest, pk: str) -> HttpResponseBase:
         """Offer both."""
@@ -164,14 +164,14 @@ class ErasureAdmin(ReadOnlyAdmin):
         return [page, *super().get_urls()]
 
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> Any:
-        is_open = Erasure.objects.filter(pk=object_id, status=Erasure.Status.ASKED).exists()
+        is_open = row_named(Erasure, object_id).filter(status=Erasure.Status.ASKED).exists()
         return (
             super().get_actions_detail(request, object_id) if is_open and request.user.has_perm(ERASE) else []
         )
 
     @action(description=_("Carry out…"), url_path="carry-out-page", icon="delete_forever")
     def carry_out_action(self, request: HttpRequest, object_id: str) -> HttpResponseRedirect:
-        return HttpResponseRedirect(reverse("admin:accounts_erasure_carry_out", args=[object_id]))
+        return to_page("accounts_erasure_carry_out", object_id)
 
     def carry_out_view(self, request: HttpRequest, pk: Any) -> HttpResponseBase:
         """Show what stands in the way; a post with the reason and the address begins."""

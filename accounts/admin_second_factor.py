@@ -15,8 +15,9 @@ from django.utils.translation import gettext_lazy as _
 from unfold.decorators import action
 
 from accounts import second_factor
+from accounts.models import User
 from foundation import audit
-from foundation.admin import ReasonForm, subject_of
+from foundation.admin import ReasonForm, row_named, subject_of, to_page
 from foundation.errors import DomainError
 
 
@@ -45,7 +46,7 @@ class PersonsSecondFactor:
 
     @action(description=_("Second factor: remove…"), url_path="second-factor-page", icon="phonelink_lock")
     def second_factor_action(self, request: HttpRequest, object_id: str) -> HttpResponseRedirect:
-        return HttpResponseRedirect(reverse("admin:accounts_user_second_factor", args=[object_id]))
+        return to_page("accounts_user_second_factor", object_id)
 
     def second_factor_since(self, user: Any) -> str:
         since = _since(user.pk) if user.pk else None
@@ -96,5 +97,5 @@ class PersonsSecondFactor:
 
 
 def _since(user_pk: Any) -> Any:
-    factors = Authenticator.objects.filter(user_id=user_pk, type__in=second_factor.FACTORS)
+    factors = Authenticator.objects.filter(user__in=row_named(User, user_pk), type__in=second_factor.FACTORS)
     return factors.order_by("created_at").values_list("created_at", flat=True).first()

@@ -16,7 +16,7 @@ from unfold.decorators import action, display
 
 from communications.models import SmsBreaker, SmsScope, SmsSpend
 from communications.services import budget
-from foundation.admin import ReadOnlyAdmin, ReasonForm
+from foundation.admin import ReadOnlyAdmin, ReasonForm, row_named, to_page
 
 RESET_PERMISSION = "communications.reset_breaker"
 SCOPES = list(SmsScope)
@@ -64,13 +64,13 @@ class SmsBreakerAdmin(ReadOnlyAdmin):
         return [reset, *super().get_urls()]
 
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> Any:
-        found = SmsBreaker.objects.filter(pk=object_id, reset_at=None).exists()
+        found = row_named(SmsBreaker, object_id).filter(reset_at=None).exists()
         may = found and request.user.has_perm(RESET_PERMISSION)
         return super().get_actions_detail(request, object_id) if may else []
 
     @action(description=_("Let it go…"), url_path="reset-form", icon="lock_open")
     def reset_action(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return HttpResponseRedirect(reverse("admin:communications_smsbreaker_reset", args=[object_id]))
+        return to_page("communications_smsbreaker_reset", object_id)
 
     def reset_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Say what letting go means, ask why, and do it once."""

@@ -20,7 +20,7 @@ from unfold.decorators import action, display
 from communications.models import ConsentEntry, InboundText, Keyword, Suppression
 from communications.services import answering, consent
 from communications.stories import written_about
-from foundation.admin import ReadOnlyAdmin, ReasonForm
+from foundation.admin import ReadOnlyAdmin, ReasonForm, row_named, to_page
 
 LIFT_PERMISSION = "communications.lift_suppression"
 
@@ -86,13 +86,13 @@ class SuppressionAdmin(ByAddress):
         return [lift, *super().get_urls()]
 
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> Any:
-        found = Suppression.objects.filter(pk=object_id, lifted_at=None).exists()
+        found = row_named(Suppression, object_id).filter(lifted_at=None).exists()
         may = found and request.user.has_perm(LIFT_PERMISSION)
         return super().get_actions_detail(request, object_id) if may else []
 
     @action(description=_("Lift it…"), url_path="lift-form", icon="lock_open")
     def lift_action(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return HttpResponseRedirect(reverse("admin:communications_suppression_lift", args=[object_id]))
+        return to_page("communications_suppression_lift", object_id)
 
     def lift_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Say what lifting means, ask why, and do it once."""

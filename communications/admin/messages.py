@@ -27,7 +27,7 @@ from communications.campaigns.words import written_again
 from communications.catalogue import EMAIL, KINDS
 from communications.models import Message, MessageStatus
 from communications.services import outages, outbox
-from foundation.admin import ReasonForm, SteadyList
+from foundation.admin import ReasonForm, SteadyList, to_page
 from foundation.errors import DomainError
 from foundation.text import is_one_line
 
@@ -230,7 +230,7 @@ class MessageAdmin(SteadyList, ModelAdmin):
 
     @action(description=_("Send again…"), url_path="take-up-form", icon="replay")
     def take_up_action(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return HttpResponseRedirect(reverse("admin:communications_message_take_up", args=[object_id]))
+        return to_page("communications_message_take_up", object_id)
 
     def take_up_view(self, request: HttpRequest, message_id: Any) -> HttpResponse:
         """Send one message again, to a corrected address where the first was wrong, or say that nothing more is to be done."""

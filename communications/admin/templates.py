@@ -30,7 +30,7 @@ from communications.models import Channel, MessageTemplate, TemplateVersion
 from communications.services import trial, wording
 from communications.services.wording import Draft, SavedMeanwhile
 from communications.words import languages
-from foundation.admin import ReasonForm
+from foundation.admin import ReasonForm, to_page
 from foundation.errors import DomainError
 from foundation.languages import language_name
 
@@ -261,9 +261,7 @@ class MessageTemplateAdmin(ModelAdmin):
 
     @action(description=_("Versions"), url_path="versions-list", icon="history")
     def versions_action(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return HttpResponseRedirect(
-            reverse("admin:communications_messagetemplate_versions", args=[object_id])
-        )
+        return to_page("communications_messagetemplate_versions", object_id)
 
     def get_urls(self) -> list[Any]:
         pages = [

@@ -13,7 +13,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import action, display
 
-from foundation.admin import ReadOnlyAdmin, ReasonForm
+from foundation.admin import ReadOnlyAdmin, ReasonForm, row_named, to_page
 from payments.admin.shared import demand, link_to
 from payments.models import CardBreaker
 from payments.services import declines
@@ -64,13 +64,13 @@ class CardBreakerAdmin(ReadOnlyAdmin):
         return [reset, *super().get_urls()]
 
     def get_actions_detail(self, request: HttpRequest, object_id: Any) -> Any:
-        stopped = CardBreaker.objects.filter(pk=object_id, reset_at=None, until__gt=timezone.now()).exists()
+        stopped = row_named(CardBreaker, object_id).filter(reset_at=None, until__gt=timezone.now()).exists()
         may = stopped and request.user.has_perm(RESET_PERMISSION)
         return super().get_actions_detail(request, object_id) if may else []
 
     @action(description=_("Let it go…"), url_path="reset-form", icon="lock_open")
     def reset_action(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        return HttpResponseRedirect(reverse("admin:payments_cardbreaker_reset", args=[object_id]))
+        return to_page("payments_cardbreaker_reset", object_id)
 
     def reset_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Say what letting go means, ask why, and do it once."""
