@@ -12,8 +12,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.models import LogEntry
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import DataError, IntegrityError, models
-from django.http import Http404, HttpRequest, HttpResponseRedirect
-from django.urls import NoReverseMatch, reverse
+from django.http import HttpRequest, HttpResponseRedirect
 from django.utils import formats
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -75,25 +74,6 @@ def money(amount_minor: int | None, currency: str) -> SafeString:
     if amount_minor is None or not currency:
         return format_html("<span>{}</span>", "-")
     return format_html('<span class="ops-money">{}</span>', str(Money(amount_minor, currency)))
-
-
-def row_named(model: type[models.Model], object_id: Any) -> models.QuerySet[Any]:
-    """The row of that key, for a part of an address: no row for what can be no key."""
-    rows = model._default_manager.all()
-    key = model._meta.pk
-    assert key is not None
-    try:
-        return rows.filter(pk=key.to_python(object_id))
-    except ValidationError:
-        return rows.none()
-
-
-def to_page(name: str, object_id: Any) -> HttpResponseRedirect:
-    """Lead from a row's button to the page of that name. Raises Http404 for what can be no key."""
-    try:
-        return HttpResponseRedirect(reverse(f"admin:{name}", args=[object_id]))
-    except NoReverseMatch:
-        raise Http404 from None
 
 
 def subject_of(row: models.Model) -> str:
