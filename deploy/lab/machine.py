@@ -82,8 +82,8 @@ def base(folder: Path, release: str = "bookworm") -> Path:
 class World:
     """The network namespace that customers, providers and the certificate authority live in."""
 
-    def __init__(self, name: str = "parking-lab") -> None:
-        self.name = name
+    def __init__(self) -> None:
+        self.name = f"lab-{os.getpid()}"  # two rehearsals on one machine do not meet
         self.hosts: dict[str, str] = {}
         self.children: list[subprocess.Popen[bytes]] = []
 

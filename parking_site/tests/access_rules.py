@@ -144,7 +144,7 @@ API: dict[str, Door] = {
     "api/health": Door("anybody", "GET 200|503", reads_token=False),
     "api/schema": Door("anybody", "GET 200", reads_token=False),
     "api/docs": Door("anybody", "GET 200", reads_token=False),
-    "^api(/.*)?$": Door(
+    r"^api(/[\s\S]*)?$": Door(
         "anybody",
         "GET 404; POST 404; PUT 404; PATCH 404; DELETE 404; HEAD 404; OPTIONS 404",
         reads_token=False,
