@@ -11,6 +11,10 @@ from deploy.lab.rehearsal import ADDRESS, DEPLOY, MACHINE_CONF, Lab
 from deploy.lab.world import AUTHORITY, SANDBOX, SITE, Load
 
 WEB = ("10.77.0.11", "10.77.0.12")
+OVERDUE = """
+    SELECT count(*) FROM communications_message
+    WHERE status IN ('queued', 'sending') AND coalesce(due_at, queued_at) < now() - interval '5 seconds'
+"""
 
 
 class Machines(Lab):
@@ -121,8 +125,7 @@ class Machines(Lab):
         time.sleep(45)  # jobs of a dead worker are taken over by another's clock
         self.nothing_is_lost()
         self.journey_by_balancer()
-        due = "status IN ('queued', 'sending') AND coalesce(due_at, queued_at) < now() - interval '5 seconds'"
-        while (waiting := self.sql(f"SELECT count(*) FROM communications_message WHERE {due}")) != "0":
+        while (waiting := self.sql(OVERDUE)) != "0":
             if time.monotonic() - died > 240:
                 raise Failed(f"{waiting} messages still wait for the dead worker.")
             time.sleep(3)
