@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
+import sys
 import tarfile
 import tempfile
 import time
@@ -29,7 +31,7 @@ PACKAGE_SOURCES = (
     "/etc/pip.conf",
     "/etc/xdg/pip",
 )
-LOCAL_PACKAGES = ("/etc/ssl/certs/ca-certificates.crt", "/opt/wheels", "/opt/pypi", "/opt/pypi-more")
+AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 
 
 class Failed(Exception):
@@ -77,6 +79,15 @@ def base(folder: Path, release: str = "bookworm") -> Path:
         settings.write("DefaultTimeoutStartSec=60s\n")
     (root / ".complete").touch()
     return root
+
+
+def local_packages() -> list[str]:
+    """The folders of this machine that its pip is told to look into; none where it asks the network only."""
+    told = run(sys.executable, "-m", "pip", "config", "list", check=False).stdout
+    found = [Path(path) for path in re.findall(r"(?:file://|=')(/[^\s']+)", told)]
+    # An index's pages link to the files beside it.
+    folders = {path.parent if path.name == "simple" else path for path in found if path.is_dir()}
+    return sorted(str(folder) for folder in folders)
 
 
 class World:
@@ -169,7 +180,7 @@ class Machine:
     def boot(self) -> float:
         """Boot, and connect to the world and to the package sources; return how many seconds the boot took."""
         began = time.monotonic()
-        binds = [f"--bind-ro={path}" for path in LOCAL_PACKAGES if Path(path).exists()]
+        binds = [f"--bind-ro={path}" for path in (AUTHORITIES, *local_packages()) if Path(path).exists()]
         packages = (
             self.folder.parent.parent / "apt-cache"
         )  # Debian's files need not be fetched for each rehearsal
