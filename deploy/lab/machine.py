@@ -64,7 +64,10 @@ def base(folder: Path, release: str = "bookworm") -> Path:
         return root
     shutil.rmtree(root, ignore_errors=True)
     root.parent.mkdir(parents=True, exist_ok=True)
-    run("debootstrap", "--variant=minbase", f"--include={PACKAGES}", release, str(root))
+    make = ("debootstrap", "--variant=minbase", f"--include={PACKAGES}", release, str(root))
+    if run(*make, check=False).returncode:  # a mirror that hiccups is no finding
+        shutil.rmtree(root, ignore_errors=True)
+        run(*make)
     for source in PACKAGE_SOURCES:
         if Path(source).is_dir():
             shutil.copytree(source, root / source[1:], dirs_exist_ok=True)

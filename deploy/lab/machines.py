@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from deploy.lab.machine import OUTSIDE, Failed, Machine, base
+from deploy.lab.machine import AUTHORITIES, OUTSIDE, Failed, Machine, base
 from deploy.lab.rehearsal import ADDRESS, DEPLOY, MACHINE_CONF, Lab
 from deploy.lab.world import AUTHORITY, SANDBOX, SITE, Load
 
@@ -44,9 +44,7 @@ class Machines(Lab):
             machine.boot()
         self.outside.begin()
         self.outside.learn_roots()
-        authority = (
-            self.outside.authority_file.read_text() + Path("/etc/ssl/certs/ca-certificates.crt").read_text()
-        )
+        authority = self.outside.authority_file.read_text() + Path(AUTHORITIES).read_text()
         source = self.checkout("HEAD")
         for machine in self.everybody:
             machine.write(

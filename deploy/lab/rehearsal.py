@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from deploy.lab.machine import OUTSIDE, Failed, Machine, World, base, cleaned_up, run
+from deploy.lab.machine import AUTHORITIES, OUTSIDE, Failed, Machine, World, base, cleaned_up, run
 from deploy.lab.world import AUTHORITY, ROOT, SANDBOX, SANDBOX_PORT, SECRETS, SITE, STRIPE_UUID, Load, Outside
 
 ADDRESS = "10.77.0.2"
@@ -104,7 +104,7 @@ class Lab:
         self.machine.write("/etc/hosts", hosts)
         self.machine.write(
             "/root/lab-authority.pem",
-            self.outside.authority_file.read_text() + Path("/etc/ssl/certs/ca-certificates.crt").read_text(),
+            self.outside.authority_file.read_text() + Path(AUTHORITIES).read_text(),
         )
         self.send_version(self.checkout("HEAD"))
         installed = self.machine.shell("dpkg -l | grep -c ^ii").strip()

@@ -25,12 +25,12 @@ install_packages() {
     # What an installation that was killed has left.
     DEBIAN_FRONTEND=noninteractive dpkg --configure -a >/dev/null 2>&1 || true
     # A fresh server often upgrades itself just now.
-    apt-get -o DPkg::Lock::Timeout=300 update -qq
+    apt-get -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 update -qq
     # No service starts with the distribution's configuration: each is started once it has ours.
     printf '#!/bin/sh\n# parking: until its packages are installed\nexit 101\n' >/usr/sbin/policy-rc.d
     chmod 755 /usr/sbin/policy-rc.d
     # --no-remove: ufw would push out the firewall that is here.
-    if ! DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-remove --no-install-recommends "${missing[@]}" \
+    if ! DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 install -y -qq --no-remove --no-install-recommends "${missing[@]}" \
         >/var/log/parking-packages.log 2>&1; then
         rm -f /usr/sbin/policy-rc.d
         tail -20 /var/log/parking-packages.log >&2
