@@ -155,7 +155,7 @@ def _read(condition: Condition, *, now: datetime) -> Reading:
 
 def _limit_queries() -> None:
     with connection.cursor() as cursor:
-        cursor.execute(f"SET LOCAL statement_timeout = {LONGEST_QUERY_MS}")
+        cursor.execute("SELECT set_config('statement_timeout', %s, true)", [str(LONGEST_QUERY_MS)])
 
 
 # --- What is measured -------------------------------------------------------------------------------------------
