@@ -27,6 +27,7 @@ from foundation.personal import (
 
 FIELDS = {
     **{f"accounts.User.{name}": ERASED for name in ("email", "name", "phone", "password", "offers_wording")},
+    "mfa.Authenticator.data": ERASED,
     "accounts.Erasure.emails": ERASED,
     "accounts.Erasure.phones": ERASED,
     "accounts.Erasure.reason": KEPT_AS_PROOF,
@@ -45,6 +46,7 @@ FIELDS = {
 }
 # Of second factors: public keys and secrets. They go with the account, if the app is installed.
 SECOND_FACTORS = ("mfa", "Authenticator")
+SIGN_INS = ("usersessions", "UserSession")
 
 
 def export(person: Person) -> dict[str, Any]:
@@ -130,6 +132,8 @@ def forget(person: Person, *, by: Any, reason: str, now: datetime) -> dict[str, 
     TokenFamily.objects.filter(user=user).delete()
     if apps.is_installed("allauth." + SECOND_FACTORS[0]):
         apps.get_model(*SECOND_FACTORS).objects.filter(user=user).delete()
+    if apps.is_installed("allauth." + SIGN_INS[0]):  # from where, and with what, somebody was signed in
+        apps.get_model(*SIGN_INS).objects.filter(user=user).delete()
     IdempotencyRecord.objects.filter(principal=f"user:{user.pk}").delete()
     LogEntry.objects.filter(
         content_type=ContentType.objects.get_for_model(User), object_id=str(user.pk)

@@ -70,6 +70,7 @@ FIELDS = {
     "payments.Dispute.answer": KEPT_AS_PROOF,  # what was claimed before the bank
     "payments.Dispute.acceptance": KEPT_AS_PROOF,
     "payments.Dispute.reason": KEPT_AS_PROOF,  # the bank's code
+    "payments.CardBreaker.reset_reason": NOT_A_CUSTOMER,  # staff's words about a hash
     "payments.Break.detail": KEPT_AS_PROOF,
     "payments.Break.resolution": KEPT_AS_PROOF,
     "payments.Break.movements": KEPT_AS_PROOF,

@@ -581,7 +581,7 @@ def test_no_call_takes_more_than_it_asks_for(cast: Cast, record_property: Record
     ledger = Ledger("Mass assignment")
     tried = 0
     for path, door in API.items():
-        for verb in {"POST", "PATCH"} & set(door.allowed()) if "(/.*)" not in path else ():
+        for verb in {"POST", "PATCH"} & set(door.allowed()) if not path.startswith("^api(") else ():
             if path == "api/payments/methods/<uuid:method_id>/default":
                 continue  # takes no body at all
             tried += 1

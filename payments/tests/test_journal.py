@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import io
 import tracemalloc
 from datetime import UTC, datetime, timedelta
@@ -138,12 +139,13 @@ def test_a_long_journal_needs_little_memory(books: Payment) -> None:
             for account, amount in (("provider_fees", 1), ("provider_balance", -1))
         )
     del made
+    gc.collect()  # what earlier tests left is not the journal's
     tracemalloc.start()
     lines = sum(1 for _line in journal(TODAY, TODAY))
     _now, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert lines == LedgerEntry.objects.count() + 1
-    assert peak < 40_000_000
+    assert peak < 60_000_000  # all 40,000 entries at once take about twice that
 
 
 def test_the_command_writes_it_and_says_what_is_wrong(books: Payment, tmp_path: Path) -> None:
