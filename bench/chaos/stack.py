@@ -58,7 +58,7 @@ class Stack:
             "DATABASE_URL": self.server.url(DATABASE), "VAR_DIR": str(folder), "LOG_LEVEL": "WARNING",
             "PORT": str(self.port), "SANDBOX_PORT": str(self.sandbox_port), "SITE_URL": self.site, "SANDBOX_URL": self.sandbox,
             "REDIS_URL": f"redis://127.0.0.1:{self.redis_port}/0" if self.redis_port else "",
-            "CURRENCIES": ",".join(CURRENCIES), "CLIENT_ADDRESS_HEADER": "X-Real-IP", "OPEN_HOLDS_PER_CUSTOMER": "1000",
+            "CURRENCIES": ",".join(CURRENCIES), "CLIENT_ADDRESS_HEADER": "X-Real-IP", "OPEN_HOLDS_PER_CUSTOMER": "50",
             "OPEN_HOLDS_PER_ADDRESS": "100000,100000", "CARD_DECLINES": "100000,100000,100000",
             "STRIPE_TIMEOUT_SECONDS": "1", "PAYPAL_TIMEOUT_SECONDS": "1", "MAIL_TIMEOUT_SECONDS": "2",
             "TWILIO_TIMEOUT_SECONDS": "2", "DATABASE_POOL_TIMEOUT_SECONDS": "3",

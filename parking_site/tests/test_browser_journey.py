@@ -207,9 +207,9 @@ def test_book_with_3d_secure_be_told_and_be_refunded(demo: Demo, browser: Browse
 
     admin = browser.new_context(locale="en-GB").new_page()
     admin.goto(f"{demo.site}/admin/")
-    admin.locator("input[name=username]").fill("staff@example.com")
+    admin.locator("input[name=login]").fill("staff@example.com")
     admin.locator("input[name=password]").fill(PASSWORD)
-    admin.locator("button[type=submit], input[type=submit]").first.click()
+    admin.locator("form:has(input[name=login]) button[type=submit]").first.click()
     admin.goto(f"{demo.site}/admin/payments/payment/?q={reference}")
     admin.locator("#result_list th a, #result_list td a").first.click()
     payment_id = re.search(r"/payment/([0-9a-f-]{36})/", admin.url)
