@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -12,7 +13,9 @@ from django.contrib import admin, messages
 from django.contrib.admin.models import LogEntry
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import DataError, IntegrityError, models
-from django.http import HttpRequest, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
 from django.utils import formats
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -278,6 +281,38 @@ class ReasonForm(forms.Form):
         if not is_storable(reason):
             raise ValidationError(_("The text holds a character that cannot be stored."), code="unstorable")
         return reason
+
+
+def ask_why(
+    model_admin: Any,
+    request: HttpRequest,
+    *,
+    found: models.Model,
+    title: Any,
+    template: str,
+    done: Any,
+    act: Callable[[str], Any],
+    **more: Any,
+) -> HttpResponse:
+    """The page that says what a deed means, asks why, and does it once: `act(reason)`, then back to the row with the words `done`."""
+    form = ReasonForm(request.POST if request.method == "POST" else None)
+    opts = model_admin.opts
+    page = reverse(f"admin:{opts.app_label}_{opts.model_name}_change", args=[found.pk])
+    if request.method == "POST" and form.is_valid():
+        act(form.cleaned_data["reason"])
+        model_admin.message_user(request, done, messages.SUCCESS)
+        return HttpResponseRedirect(page)
+    context = {
+        **model_admin.admin_site.each_context(request),
+        "title": title,
+        "opts": opts,
+        "media": model_admin.media,
+        "found": found,
+        "page": page,
+        "form": form,
+        **more,
+    }
+    return TemplateResponse(request, template, context, status=400 if form.is_bound else 200)
 
 
 @admin.register(AuditEntry)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -16,7 +15,7 @@ from unfold.decorators import action, display
 
 from communications.models import SmsBreaker, SmsScope, SmsSpend
 from communications.services import budget
-from foundation.admin import ReadOnlyAdmin, ReasonForm
+from foundation.admin import ReadOnlyAdmin, ask_why
 
 RESET_PERMISSION = "communications.reset_breaker"
 SCOPES = list(SmsScope)
@@ -82,21 +81,12 @@ class SmsBreakerAdmin(ReadOnlyAdmin):
         found = self.get_object(request, str(pk))
         if found is None:
             raise Http404
-        form = ReasonForm(request.POST if request.method == "POST" else None)
-        page = reverse("admin:communications_smsbreaker_change", args=[pk])
-        if request.method == "POST" and form.is_valid():
-            budget.reset_breaker(pk, by=request.user, reason=form.cleaned_data["reason"], now=timezone.now())
-            self.message_user(request, _("These numbers are texted again."), messages.SUCCESS)
-            return HttpResponseRedirect(page)
-        context = {
-            **self.admin_site.each_context(request),
-            "title": _("Text these numbers again?"),
-            "opts": self.opts,
-            "found": found,
-            "page": page,
-            "form": form,
-            "media": self.media,
-        }
-        return TemplateResponse(
-            request, "communications/admin/reset_breaker.html", context, status=400 if form.is_bound else 200
+        return ask_why(
+            self,
+            request,
+            found=found,
+            title=_("Text these numbers again?"),
+            template="communications/admin/reset_breaker.html",
+            done=_("These numbers are texted again."),
+            act=lambda reason: budget.reset_breaker(pk, by=request.user, reason=reason, now=timezone.now()),
         )

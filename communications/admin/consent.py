@@ -9,7 +9,6 @@ from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.html import format_html_join
@@ -20,7 +19,7 @@ from unfold.decorators import action, display
 from communications.models import ConsentEntry, InboundText, Keyword, Suppression
 from communications.services import answering, consent
 from communications.stories import written_about
-from foundation.admin import ReadOnlyAdmin, ReasonForm
+from foundation.admin import ReadOnlyAdmin, ask_why
 
 LIFT_PERMISSION = "communications.lift_suppression"
 
@@ -104,24 +103,15 @@ class SuppressionAdmin(ByAddress):
         found = self.get_object(request, str(pk))
         if found is None:
             raise Http404
-        form = ReasonForm(request.POST if request.method == "POST" else None)
-        page = reverse("admin:communications_suppression_change", args=[pk])
-        if request.method == "POST" and form.is_valid():
-            consent.lift(pk, by=request.user, reason=form.cleaned_data["reason"], now=timezone.now())
-            self.message_user(request, _("Messages go to this address again."), messages.SUCCESS)
-            return HttpResponseRedirect(page)
-        context = {
-            **self.admin_site.each_context(request),
-            "title": _("Send to this address again?"),
-            "opts": self.opts,
-            "found": found,
-            "address": self.shown_address(found),
-            "page": page,
-            "form": form,
-            "media": self.media,
-        }
-        return TemplateResponse(
-            request, "communications/admin/lift.html", context, status=400 if form.is_bound else 200
+        return ask_why(
+            self,
+            request,
+            found=found,
+            title=_("Send to this address again?"),
+            template="communications/admin/lift.html",
+            done=_("Messages go to this address again."),
+            act=lambda reason: consent.lift(pk, by=request.user, reason=reason, now=timezone.now()),
+            address=self.shown_address(found),
         )
 
 

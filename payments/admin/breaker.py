@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import action, display
 
-from foundation.admin import ReadOnlyAdmin, ReasonForm
+from foundation.admin import ReadOnlyAdmin, ask_why
 from payments.admin.shared import demand, link_to
 from payments.models import CardBreaker
 from payments.services import declines
@@ -82,21 +81,12 @@ class CardBreakerAdmin(ReadOnlyAdmin):
         found = self.get_object(request, str(pk))
         if found is None:
             raise Http404
-        form = ReasonForm(request.POST if request.method == "POST" else None)
-        page = reverse("admin:payments_cardbreaker_change", args=[pk])
-        if request.method == "POST" and form.is_valid():
-            declines.let_go(pk, by=request.user, reason=form.cleaned_data["reason"], now=timezone.now())
-            self.message_user(request, _("Cards are taken again."), messages.SUCCESS)
-            return HttpResponseRedirect(page)
-        context = {
-            **self.admin_site.each_context(request),
-            "title": _("Take cards again?"),
-            "opts": self.opts,
-            "found": found,
-            "page": page,
-            "form": form,
-            "media": self.media,
-        }
-        return TemplateResponse(
-            request, "admin/payments/reset_breaker.html", context, status=400 if form.is_bound else 200
+        return ask_why(
+            self,
+            request,
+            found=found,
+            title=_("Take cards again?"),
+            template="admin/payments/reset_breaker.html",
+            done=_("Cards are taken again."),
+            act=lambda reason: declines.let_go(pk, by=request.user, reason=reason, now=timezone.now()),
         )
